@@ -1,0 +1,1 @@
+"""What follows from a run: outcomes, what is printed, what is stored."""

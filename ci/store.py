@@ -1,0 +1,82 @@
+"""The run file: a header line, and one fsynced JSON line per finished claim."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+from claimlens.circuits.record import SCHEMA, ClaimRecord
+
+
+@dataclass
+class RunFile:
+    """One run's results on disk; every line that was written survives a kill."""
+
+    path: Path
+    _stream: IO[str]
+
+    @classmethod
+    def create(cls, folder: Path, options: dict[str, Any]) -> RunFile:
+        """Open `<utc>-<id>.jsonl` in `folder` and write its header; raises OSError."""
+        folder.mkdir(parents=True, exist_ok=True)
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+        path = folder / f"{stamp}-{secrets.token_hex(4)}.jsonl"
+        run = cls(path, path.open("x", encoding="utf-8"))
+        run._write(
+            {
+                "type": "run",
+                "schema": SCHEMA,
+                "id": path.stem,
+                "started": datetime.now(UTC).isoformat(timespec="seconds"),
+                "platform": platform.platform(),
+                "python": platform.python_version(),
+                "options": options,
+            }
+        )
+        return run
+
+    def add(self, record: ClaimRecord) -> None:
+        """Append one finished claim and sync it to disk."""
+        self._write({"type": "claim", **record.to_json()})
+
+    def close(self) -> None:
+        """Close the file; nothing is pending."""
+        self._stream.close()
+
+    def _write(self, line: dict[str, Any]) -> None:
+        self._stream.write(json.dumps(line, allow_nan=False, ensure_ascii=False) + "\n")
+        self._stream.flush()
+        os.fsync(self._stream.fileno())
+
+
+def read_run(path: Path) -> tuple[dict[str, Any], list[ClaimRecord]]:
+    """Header and records of a run file; raises ValueError at the first line that is not intact."""
+    lines = _lines(path)
+    header = next(lines, None)
+    if header is None or header.get("type") != "run":
+        raise ValueError(f"{path} is not a run file: its first line is no header")
+    return header, [_record(path, line) for line in lines]
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            line = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path}, line {number} is damaged: {error}") from error
+        if not isinstance(line, dict):
+            raise ValueError(f"{path}, line {number} is no JSON object")
+        yield line
+
+
+def _record(path: Path, line: dict[str, Any]) -> ClaimRecord:
+    if line.get("type") != "claim":
+        raise ValueError(f"{path}: a line of type {line.get('type')!r}; expected 'claim'")
+    return ClaimRecord.from_json({k: v for k, v in line.items() if k != "type"})

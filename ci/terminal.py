@@ -1,0 +1,81 @@
+"""The section a run ends with: one line per claim, totals, and where the results are."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import pytest
+
+from claimlens.ci.outcomes import outcome_of
+from claimlens.circuits.record import ClaimRecord, ControlRecord
+
+COLORS = {
+    "holds": "green",
+    "refuted": "red",
+    "undecided": "yellow",
+    "not specific": "yellow",
+    "not measured": "red",
+    "not applicable": "light",
+}
+ORDER = tuple(COLORS)
+
+
+def write_claims(terminal: pytest.TerminalReporter, records: Sequence[ClaimRecord]) -> None:
+    """One line per claim: verdict, value, interval, threshold, n, rank, controls."""
+    terminal.section("claims", "=")
+    width = max(len(_name(record)) for record in records)
+    for record in sorted(records, key=lambda r: (r.model.get("name", ""), r.claim, r.head or "")):
+        color = COLORS[record.verdict] if not _against(record) else "red"
+        terminal.write(f"{record.verdict:<15}", **{color: True})
+        terminal.write_line(f"{_name(record):<{width}}  {_summary(record)}")
+    _write_totals(terminal, records)
+
+
+def write_unmet(terminal: pytest.TerminalReporter) -> None:
+    """The explanations of the verdicts that pytest's own failure section does not know."""
+    for category in ("undecided", "not specific"):
+        for report in terminal.stats.get(category, []):
+            terminal.section(f"{category}: {report.nodeid}", "_", red=True)
+            terminal.write_line(str(report.longrepr))
+
+
+def _write_totals(terminal: pytest.TerminalReporter, records: Sequence[ClaimRecord]) -> None:
+    for model in sorted({str(r.model.get("name", "")) for r in records}):
+        mine = [r for r in records if r.model.get("name", "") == model]
+        counts = Counter(r.verdict for r in mine)
+        totals = ", ".join(f"{counts[word]} {word}" for word in ORDER if counts[word])
+        revision = next((str(r.model["revision"]) for r in mine if "revision" in r.model), "")
+        terminal.write_line(f"{model} {f'({revision[:19]})' if revision else ''}: {totals}")
+
+
+def _name(record: ClaimRecord) -> str:
+    head = f" {record.head}" if record.head else ""
+    return f"{record.model.get('name', '')} {record.claim}{head}"
+
+
+def _against(record: ClaimRecord) -> bool:
+    return outcome_of(record).category not in ("passed", "skipped")
+
+
+def _summary(record: ClaimRecord) -> str:
+    if not record.comparisons:
+        return record.reason
+    # the comparison that decides: the first that does not hold, else the first
+    failing = [c for c in record.comparisons if c.verdict != "holds"]
+    c = (failing or record.comparisons)[0]
+    parts = [
+        f"{c.value:.3g} [{c.low:.3g}, {c.high:.3g}] {c.unit} {c.relation} {c.threshold:g}",
+        f"n={c.n}",
+    ]
+    if record.rank is not None:
+        parts.append(f"rank {record.rank}/{record.rank_of}")
+    parts += [_control(control) for control in record.controls]
+    if record.verdict in ("not measured", "not applicable"):
+        parts.append(record.reason)
+    return "  ".join(parts)
+
+
+def _control(control: ControlRecord) -> str:
+    holding = sum(verdict == "holds" for verdict in control.verdicts.values())
+    return f"{control.name} {holding}/{len(control.verdicts)}{'' if control.passed else ' !'}"

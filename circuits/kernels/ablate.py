@@ -1,0 +1,100 @@
+"""Ablations: a model whose heads write something else.
+
+All of them replace z, the attention-weighted values before W_O, at every position. Each returns
+an edited model that any kernel takes in the model's place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from claimlens.circuits.kernels.bridge import check_head
+from claimlens.circuits.kernels.cache import Edit, Edited, Model, cache, edited, intact
+from claimlens.circuits.parts import Head, Prompts
+
+Heads = Head | Sequence[Head]
+
+
+def zero_ablate(model: Model, heads: Heads) -> Edited:
+    """The model with the output of `heads` set to zero."""
+    return edited(model, *(_replace(model, head, torch.zeros_like, "zero") for head in many(heads)))
+
+
+def resample_ablate(model: Model, heads: Heads, corrupted: Prompts) -> Edited:
+    """The model with z of `heads` taken from the corrupted run, prompt by prompt.
+
+    Must be run on the clean side of the same pairs: same rows, same lengths.
+    """
+    return edited(
+        model,
+        *(_constant(model, h, z_of(model, corrupted, h), "resample") for h in many(heads)),
+    )
+
+
+def mean_ablate(model: Model, heads: Heads, over: Prompts) -> Edited:
+    """The model with z of `heads` replaced by its mean over `over`, per template and position.
+
+    With `over` the ABC prompts this is the knockout of Wang et al. 2022, section 2.1. Must be run
+    on prompts with the templates of `over`, row by row.
+    """
+    return edited(
+        model,
+        *(
+            _constant(model, head, template_mean(z_of(model, over, head), over), "mean")
+            for head in many(heads)
+        ),
+    )
+
+
+def many(heads: Heads) -> tuple[Head, ...]:
+    """One head or several, as a tuple."""
+    return (heads,) if isinstance(heads, Head) else tuple(heads)
+
+
+def z_of(model: Model, prompts: Prompts, head: Head) -> Float[Tensor, "batch pos d_head"]:
+    """z of one head: attention-weighted values, before W_O."""
+    check_head(intact(model), head)
+    name = _z(head)
+    return cache(model, prompts, [name])[name][:, :, head.index]
+
+
+def template_mean(
+    z: Float[Tensor, "batch pos d_head"], prompts: Prompts
+) -> Float[Tensor, "batch pos d_head"]:
+    """Each prompt's z replaced by the mean over the prompts of its template, per position.
+
+    Raises ValueError where prompts of one template differ in length: positions don't correspond.
+    """
+    mean = torch.empty_like(z)
+    for template in sorted(set(prompts.templates)):
+        rows = torch.tensor([i for i, t in enumerate(prompts.templates) if t == template])
+        rows = rows.to(z.device)
+        if len(set(prompts.lengths[rows].tolist())) > 1:
+            raise ValueError(
+                f"prompts of template {template!r} differ in length: no mean per place"
+            )
+        mean[rows] = z[rows].mean(0)
+    return mean
+
+
+def _z(head: Head) -> str:
+    return f"blocks.{head.layer}.attn.hook_z"
+
+
+def _constant(model: Model, head: Head, value: Tensor, kind: str) -> Edit:
+    return _replace(model, head, lambda old: value, kind)
+
+
+def _replace(model: Model, head: Head, new: Callable[[Tensor], Tensor], kind: str) -> Edit:
+    check_head(intact(model), head)
+
+    def apply(z: Float[Tensor, "batch pos head d_head"]) -> Float[Tensor, "batch pos head d_head"]:
+        changed = z.clone()
+        changed[:, :, head.index] = new(z[:, :, head.index])
+        return changed
+
+    return Edit(_z(head), apply, f"{kind} ablation of {head}")

@@ -1,0 +1,161 @@
+"""Run a model once, with edits, and keep named activations.
+
+Every forward of claimlens happens here. An edited model is the model together with its edits, and
+any kernel takes it in the model's place: `logit_diff(zero_ablate(model, head), prompts)`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from claimlens.circuits.kernels.bridge import Bridge, hook_names
+from claimlens.circuits.parts import Prompts
+from claimlens.circuits.verdict import NotMeasured
+
+
+@dataclass(frozen=True, eq=False)
+class Edit:
+    """A change of one activation: at the named hook, `apply` maps the old value to the new one.
+
+    An edit that leaves the activation as it was is an error unless `noop` declares it.
+    """
+
+    hook: str
+    apply: Callable[[Tensor], Tensor]
+    what: str
+    noop: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Edited:
+    """A model together with edits of its forward pass."""
+
+    model: Bridge
+    edits: tuple[Edit, ...]
+
+
+Model = Bridge | Edited
+
+
+@dataclass(frozen=True, eq=False)
+class Cache:
+    """Logits and named activations of one forward pass."""
+
+    logits: Float[Tensor, "batch pos d_vocab"]
+    activations: Mapping[str, Tensor]
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.activations[name]
+
+
+def edited(model: Model, *edits: Edit) -> Edited:
+    """The model with these edits after any it already has."""
+    if isinstance(model, Edited):
+        return Edited(model.model, model.edits + edits)
+    return Edited(model, edits)
+
+
+def intact(model: Model) -> Bridge:
+    """The model itself, without edits: for its weights."""
+    return model.model if isinstance(model, Edited) else model
+
+
+def cache(model: Model, prompts: Prompts, names: Sequence[str] = ()) -> Cache:
+    """Run `prompts` and return the logits with the activations of the named hooks.
+
+    Raises KeyError for a hook the model lacks, and NotMeasured where a hook did not fire, an edit
+    changed nothing, or a logit is not finite.
+    """
+    memory = _MEMORY.get()
+    if memory is None or isinstance(model, Edited):
+        return _forward(model, prompts, names)
+    key = (id(model), id(prompts))
+    known = memory[key][0] if key in memory else None
+    missing = [n for n in names if known is None or n not in known.activations]
+    if known is None or missing:
+        fresh = _forward(model, prompts, missing)
+        activations = {**(known.activations if known else {}), **fresh.activations}
+        known = Cache(fresh.logits, activations)
+        memory[key] = (known, model, prompts)
+    return known
+
+
+@contextmanager
+def remembering() -> Iterator[None]:
+    """Within this block, runs of an unedited model on the same prompts are kept and shared.
+
+    The model must not change inside the block. Keys are object identities; the objects are held
+    for as long as the block lasts. Edited models are run anew each time.
+    """
+    token = _MEMORY.set({})
+    try:
+        yield
+    finally:
+        _MEMORY.reset(token)
+
+
+_MEMORY: ContextVar[dict[tuple[int, int], tuple[Cache, Model, Prompts]] | None] = ContextVar(
+    "claimlens_remembered_runs", default=None
+)
+
+
+def _forward(model: Model, prompts: Prompts, names: Sequence[str]) -> Cache:
+    bridge = intact(model)
+    edits = model.edits if isinstance(model, Edited) else ()
+    _check_names(bridge, [*names, *(edit.hook for edit in edits)])
+    fired: set[int] = set()
+    kept: dict[str, Tensor] = {}
+    hooks: list[tuple[str, Callable[..., Tensor | None]]]
+    hooks = [(edit.hook, _edit_hook(edit, fired)) for edit in edits]
+    hooks += [(name, _keep_hook(name, kept)) for name in names]
+    with torch.no_grad():
+        logits: Tensor = bridge.run_with_hooks(prompts.tokens, fwd_hooks=hooks)
+    silent = [edit.what for edit in edits if id(edit) not in fired]
+    silent += [name for name in names if name not in kept]
+    if silent:
+        raise NotMeasured(f"a hook did not fire: {', '.join(silent)}; nothing was changed there")
+    inside = torch.arange(prompts.tokens.shape[1], device=logits.device) < prompts.lengths[:, None]
+    if not bool(torch.isfinite(logits[inside]).all()):
+        raise NotMeasured("the model's logits are not finite; check its weights and dtype")
+    return Cache(logits, kept)
+
+
+def _check_names(bridge: Bridge, names: Sequence[str]) -> None:
+    known = hook_names(bridge)
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 3)
+            raise KeyError(f"the model has no hook {name!r}; near names: {', '.join(near)}")
+
+
+def _edit_hook(edit: Edit, fired: set[int]) -> Callable[..., Tensor]:
+    def hook(value: Tensor, hook: object) -> Tensor:
+        new = edit.apply(value)
+        if new.shape != value.shape:
+            raise NotMeasured(
+                f"{edit.what}: expected shape {tuple(value.shape)}, got {tuple(new.shape)}"
+            )
+        if not edit.noop and torch.equal(new, value):
+            raise NotMeasured(
+                f"{edit.what} changed nothing: the activation already was that; "
+                "declare it with noop=True if that is meant"
+            )
+        fired.add(id(edit))
+        return new
+
+    return hook
+
+
+def _keep_hook(name: str, kept: dict[str, Tensor]) -> Callable[..., None]:
+    def hook(value: Tensor, hook: object) -> None:
+        kept[name] = value.detach()
+
+    return hook

@@ -1,0 +1,19 @@
+"""Self-repair: backup heads take over when the name movers are knocked out."""
+
+import pytest
+
+from claimlens.circuits import attribute, zero_ablate
+
+
+@pytest.mark.claim("backup/rise-after-knockout", kind="mechanism", finding="ioi/backup-name-movers")
+@pytest.mark.role("ioi/backup_name_mover")
+def test_backup_heads_rise_when_the_name_movers_are_gone(model, ioi, head, roles, measure):
+    """Without the name movers, a backup head's direct effect on the logit difference rises."""
+    movers = roles["ioi/name_mover"]
+    before = measure(lambda p: attribute(model, p.clean, head, "logit_diff"), on=ioi, unit="logits")
+    after = measure(
+        lambda p: attribute(zero_ablate(model, movers), p.clean, head, "logit_diff"),
+        on=ioi,
+        unit="logits",
+    )
+    assert after - before >= 0.1

@@ -1,0 +1,50 @@
+"""Induction: what followed the last time is predicted again."""
+
+import pytest
+
+from claimlens.circuits import attention, loss, moved, zero_ablate
+
+
+@pytest.mark.claim("induction/loss-drop", kind="behaviour", finding="demo/induction-loss")
+def test_repeated_tokens_are_predicted(model, repeated_tokens, measure):
+    """Random tokens are predicted better by more than a nat when they come a second time."""
+    first = measure(lambda p: loss(model, p.clean, "FIRST"), on=repeated_tokens, unit="nats/token")
+    again = measure(lambda p: loss(model, p.clean, "REPEAT"), on=repeated_tokens, unit="nats/token")
+    assert first - again >= 1.0
+
+
+@pytest.mark.claim("induction/induction-heads", kind="mechanism", finding="demo/induction-heads")
+@pytest.mark.role("induction/induction_head")
+def test_induction_heads_attend_after_the_earlier_copy(model, repeated_tokens, head, measure):
+    """An induction head looks at the token after the earlier copy, and raises its logit."""
+    after_copy = measure(
+        lambda p: attention(model, p.clean, head, "REPEAT", "FIRST+1"),
+        on=repeated_tokens,
+        unit="probability",
+    )
+    copied = measure(
+        lambda p: moved(model, p.clean, head, "REPEAT", "FIRST+1"),
+        on=repeated_tokens,
+        unit="logits",
+    )
+    assert after_copy >= 0.3
+    assert copied >= 0.1
+
+
+@pytest.mark.claim("induction/previous-token-heads", kind="mechanism", finding="ioi/previous-token")
+@pytest.mark.role("induction/previous_token")
+def test_previous_token_heads_feed_induction(model, repeated_tokens, head, measure):
+    """A previous-token head looks one token back, and without it repeats are predicted worse."""
+    back = measure(
+        lambda p: attention(model, p.clean, head, "REPEAT", "REPEAT-1"),
+        on=repeated_tokens,
+        unit="probability",
+    )
+    clean = measure(lambda p: loss(model, p.clean, "REPEAT"), on=repeated_tokens, unit="nats/token")
+    ablated = measure(
+        lambda p: loss(zero_ablate(model, head), p.clean, "REPEAT"),
+        on=repeated_tokens,
+        unit="nats/token",
+    )
+    assert back >= 0.3
+    assert ablated - clean >= 0.1
