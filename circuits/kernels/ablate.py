@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from claimlens.circuits.kernels.bridge import check_head
-from claimlens.circuits.kernels.cache import Edit, Edited, Model, cache, edited, intact
+from claimlens.circuits.kernels.cache import Edit, Edited, Model, cache, edit_keys, edited, intact
 from claimlens.circuits.parts import Head, Prompts
 
 Heads = Head | Sequence[Head]
@@ -21,7 +21,8 @@ Heads = Head | Sequence[Head]
 
 def zero_ablate(model: Model, heads: Heads) -> Edited:
     """The model with the output of `heads` set to zero."""
-    return edited(model, *(_replace(model, head, torch.zeros_like, "zero") for head in many(heads)))
+    edits = (_edit(model, head, torch.zeros_like, "zero", None) for head in many(heads))
+    return edited(model, *edits)
 
 
 def resample_ablate(model: Model, heads: Heads, corrupted: Prompts) -> Edited:
@@ -29,10 +30,8 @@ def resample_ablate(model: Model, heads: Heads, corrupted: Prompts) -> Edited:
 
     Must be run on the clean side of the same pairs: same rows, same lengths.
     """
-    return edited(
-        model,
-        *(_constant(model, h, z_of(model, corrupted, h), "resample") for h in many(heads)),
-    )
+    taken = {head: z_of(model, corrupted, head) for head in many(heads)}
+    return edited(model, *(_constant(model, h, z, "resample", corrupted) for h, z in taken.items()))
 
 
 def mean_ablate(model: Model, heads: Heads, over: Prompts) -> Edited:
@@ -41,13 +40,8 @@ def mean_ablate(model: Model, heads: Heads, over: Prompts) -> Edited:
     With `over` the ABC prompts this is the knockout of Wang et al. 2022, section 2.1. Must be run
     on prompts with the templates of `over`, row by row.
     """
-    return edited(
-        model,
-        *(
-            _constant(model, head, template_mean(z_of(model, over, head), over), "mean")
-            for head in many(heads)
-        ),
-    )
+    means = {head: template_mean(z_of(model, over, head), over) for head in many(heads)}
+    return edited(model, *(_constant(model, h, z, "mean", over) for h, z in means.items()))
 
 
 def many(heads: Heads) -> tuple[Head, ...]:
@@ -85,11 +79,13 @@ def _z(head: Head) -> str:
     return f"blocks.{head.layer}.attn.hook_z"
 
 
-def _constant(model: Model, head: Head, value: Tensor, kind: str) -> Edit:
-    return _replace(model, head, lambda old: value, kind)
+def _constant(model: Model, head: Head, value: Tensor, kind: str, source: Prompts) -> Edit:
+    return _edit(model, head, lambda old: value, kind, source)
 
 
-def _replace(model: Model, head: Head, new: Callable[[Tensor], Tensor], kind: str) -> Edit:
+def _edit(
+    model: Model, head: Head, new: Callable[[Tensor], Tensor], kind: str, source: Prompts | None
+) -> Edit:
     check_head(intact(model), head)
 
     def apply(z: Float[Tensor, "batch pos head d_head"]) -> Float[Tensor, "batch pos head d_head"]:
@@ -97,4 +93,7 @@ def _replace(model: Model, head: Head, new: Callable[[Tensor], Tensor], kind: st
         changed[:, :, head.index] = new(z[:, :, head.index])
         return changed
 
-    return Edit(_z(head), apply, f"{kind} ablation of {head}")
+    before = edit_keys(model)
+    tokens = None if source is None else source.tokens
+    key = None if None in before else (kind, head, id(tokens), before)
+    return Edit(_z(head), apply, f"{kind} ablation of {head}", key=key, holds=tokens)

@@ -65,6 +65,11 @@ def unembedding(model: Bridge) -> Float[Tensor, "d_model d_vocab"]:
     return weights.detach()
 
 
+def weights_version(model: Bridge) -> int:
+    """A number that changes whenever a weight is changed in place."""
+    return sum(weight._version for weight in _weights(model).parameters())
+
+
 def value_head(model: Bridge, head: Head) -> int:
     """Index of the value (and key) head that a query head reads, with grouped heads."""
     groups = int(getattr(model.cfg, "n_key_value_heads", None) or model.cfg.n_heads)

@@ -7,16 +7,14 @@ any kernel takes it in the model's place: `logit_diff(zero_ablate(model, head), 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from claimlens.circuits.kernels.bridge import Bridge, hook_names
+from claimlens.circuits.kernels.bridge import Bridge, hook_names, weights_version
+from claimlens.circuits.kernels.memory import Cache, current
 from claimlens.circuits.parts import Prompts
 from claimlens.circuits.verdict import NotMeasured
 
@@ -25,13 +23,17 @@ from claimlens.circuits.verdict import NotMeasured
 class Edit:
     """A change of one activation: at the named hook, `apply` maps the old value to the new one.
 
-    An edit that leaves the activation as it was is an error unless `noop` declares it.
+    An edit that leaves the activation as it was is an error unless `noop` declares it. `key` says
+    what the edit does by everything that changes its numbers (objects by identity, which `holds`
+    keeps alive), so that equal edits can share a run; None where that cannot be said.
     """
 
     hook: str
     apply: Callable[[Tensor], Tensor]
     what: str
     noop: bool = False
+    key: Hashable = None
+    holds: object = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,17 +45,6 @@ class Edited:
 
 
 Model = Bridge | Edited
-
-
-@dataclass(frozen=True, eq=False)
-class Cache:
-    """Logits and named activations of one forward pass."""
-
-    logits: Float[Tensor, "batch pos d_vocab"]
-    activations: Mapping[str, Tensor]
-
-    def __getitem__(self, name: str) -> Tensor:
-        return self.activations[name]
 
 
 def edited(model: Model, *edits: Edit) -> Edited:
@@ -74,37 +65,31 @@ def cache(model: Model, prompts: Prompts, names: Sequence[str] = ()) -> Cache:
     Raises KeyError for a hook the model lacks, and NotMeasured where a hook did not fire, an edit
     changed nothing, or a logit is not finite.
     """
-    memory = _MEMORY.get()
-    if memory is None or isinstance(model, Edited):
+    memory, key = current(), _key(model, prompts)
+    if memory is None or key is None:
         return _forward(model, prompts, names)
-    key = (id(model), id(prompts))
-    known = memory[key][0] if key in memory else None
+    known = memory.find(key)
     missing = [n for n in names if known is None or n not in known.activations]
     if known is None or missing:
         fresh = _forward(model, prompts, missing)
         activations = {**(known.activations if known else {}), **fresh.activations}
         known = Cache(fresh.logits, activations)
-        memory[key] = (known, model, prompts)
+        memory.keep(key, known, held=(model, prompts))
     return known
 
 
-@contextmanager
-def remembering() -> Iterator[None]:
-    """Within this block, runs of an unedited model on the same prompts are kept and shared.
-
-    The model must not change inside the block. Keys are object identities; the objects are held
-    for as long as the block lasts. Edited models are run anew each time.
-    """
-    token = _MEMORY.set({})
-    try:
-        yield
-    finally:
-        _MEMORY.reset(token)
+def edit_keys(model: Model) -> tuple[Hashable, ...]:
+    """What the edits of a model do, in order; empty for a model without edits."""
+    return tuple(edit.key for edit in model.edits) if isinstance(model, Edited) else ()
 
 
-_MEMORY: ContextVar[dict[tuple[int, int], tuple[Cache, Model, Prompts]] | None] = ContextVar(
-    "claimlens_remembered_runs", default=None
-)
+def _key(model: Model, prompts: Prompts) -> Hashable:
+    """All that changes the numbers of a run; None where an edit cannot say what it does."""
+    edits = edit_keys(model)
+    if None in edits:
+        return None
+    bridge = intact(model)
+    return (id(bridge), weights_version(bridge), edits, id(prompts.tokens))
 
 
 def _forward(model: Model, prompts: Prompts, names: Sequence[str]) -> Cache:

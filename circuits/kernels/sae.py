@@ -68,7 +68,14 @@ class Sae:
 
 def splice(model: Model, sae: Sae) -> Edited:
     """The model with the SAE's reconstruction in the place of the activation."""
-    return edited(model, Edit(sae.hook, lambda x: sae.decode(sae.encode(x)), "SAE reconstruction"))
+    edit = Edit(
+        sae.hook,
+        lambda x: sae.decode(sae.encode(x)),
+        "SAE reconstruction",
+        key=("sae", id(sae)),
+        holds=sae,
+    )
+    return edited(model, edit)
 
 
 def ablate_site(model: Model, sae: Sae, over: Prompts | None = None) -> Edited:
