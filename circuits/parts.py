@@ -167,10 +167,11 @@ class PromptPairs:
     @property
     def digest(self) -> str:
         """A short digest of all that a kernel can read from these prompts."""
-        sha = hashlib.sha256(repr((self.name, self.bos, self.ids)).encode())
+        sha = hashlib.sha256(repr((self.name, self.bos, self.ids, self.templates)).encode())
         for side in (self.clean, self.corrupted):
-            for tensor in _tensors(side):
-                sha.update(repr(tuple(tensor.shape)).encode() + tensor.cpu().numpy().tobytes())
+            for name, tensor in _tensors(side):
+                sha.update(repr((name, tuple(tensor.shape))).encode())
+                sha.update(tensor.cpu().numpy().tobytes())
         return sha.hexdigest()[:16]
 
     def select(self, rows: Sequence[int]) -> Self:
@@ -208,16 +209,17 @@ class PromptPairs:
 _FIXED = ("BOS", "END")
 
 
-def _tensors(prompts: Prompts | None) -> Iterable[Tensor]:
+def _tensors(prompts: Prompts | None) -> Iterable[tuple[str, Tensor]]:
     if prompts is None:
         return
-    yield prompts.tokens
-    yield prompts.lengths
-    for name in sorted(prompts.positions):
-        yield prompts.positions[name]
-    for optional in (prompts.answer, prompts.wrong_answer, prompts.moved):
+    yield "tokens", prompts.tokens
+    yield "lengths", prompts.lengths
+    for label in sorted(prompts.positions):
+        yield f"position {label}", prompts.positions[label]
+    for name in ("answer", "wrong_answer", "moved"):
+        optional = getattr(prompts, name)
         if optional is not None:
-            yield optional
+            yield name, optional
 
 
 def _cycles(prompts: Prompts, generator: torch.Generator) -> Int[Tensor, "batch pos"]:

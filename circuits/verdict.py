@@ -150,8 +150,7 @@ class Measurement:
 
     def __sub__(self, other: Measurement) -> Measurement:
         self._check_paired(other)
-        if self.denominators is not None or other.denominators is not None:
-            raise TypeError("a ratio cannot be subtracted; subtract its parts before dividing")
+        self._check_no_ratio(other)
         return replace(
             self,
             values=self.values - other.values,
@@ -161,6 +160,7 @@ class Measurement:
 
     def __truediv__(self, other: Measurement) -> Measurement:
         self._check_paired(other)
+        self._check_no_ratio(other)
         gap = abs(other.value)
         if other.exact or statistics.constant(other.values, np.ones(len(other.ids))):
             clear = gap > self.ledger.floor
@@ -186,6 +186,10 @@ class Measurement:
             )
         if self.unit != other.unit:
             raise NotMeasured(f"different units: {self.unit!r} and {other.unit!r}")
+
+    def _check_no_ratio(self, other: Measurement) -> None:
+        if self.denominators is not None or other.denominators is not None:
+            raise TypeError("a ratio takes no further part in sums; combine its parts, then divide")
 
     def _compare(self, relation: Relation, other: Measurement | float) -> Verdict:
         if isinstance(other, Measurement):

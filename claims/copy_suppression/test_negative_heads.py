@@ -28,8 +28,11 @@ def test_negative_heads_lower_the_logit_of_what_they_attend_to(model, ioi, head,
 )
 @pytest.mark.role("copy_suppression/negative_head")
 def test_negative_heads_suppress_most_of_all_heads(model, ioi, heads, measure):
-    """No other head lowers the logits of the tokens it attends to as much as the negative heads."""
+    """No other head lowers the indirect object's logit by attending to it as the negative heads
+    do."""
     margin = measure(
-        lambda p: margin_over_others(-copy_effect(model, p.clean), heads), on=ioi, unit="logits"
+        lambda p: margin_over_others(-copy_effect(model, p.clean, "IO"), heads),
+        on=ioi,
+        unit="logits",
     )
     assert margin >= 0.05
