@@ -23,7 +23,7 @@ ORDER = tuple(COLORS)
 
 def write_claims(terminal: pytest.TerminalReporter, records: Sequence[ClaimRecord]) -> None:
     """One line per claim: verdict, value, interval, threshold, n, rank, controls."""
-    terminal.section("claims", "=")
+    terminal.write_sep("=", "claims")
     width = max(len(_name(record)) for record in records)
     for record in sorted(records, key=lambda r: (r.model.get("name", ""), r.claim, r.head or "")):
         color = COLORS[record.verdict] if not _against(record) else "red"
@@ -45,8 +45,15 @@ def _write_totals(terminal: pytest.TerminalReporter, records: Sequence[ClaimReco
         mine = [r for r in records if r.model.get("name", "") == model]
         counts = Counter(r.verdict for r in mine)
         totals = ", ".join(f"{counts[word]} {word}" for word in ORDER if counts[word])
-        revision = next((str(r.model["revision"]) for r in mine if "revision" in r.model), "")
-        terminal.write_line(f"{model} {f'({revision[:19]})' if revision else ''}: {totals}")
+        terminal.write_line(f"{model}{_provenance(mine)}: {totals}")
+
+
+def _provenance(records: Sequence[ClaimRecord]) -> str:
+    """` (sha256:0123456789ab, roles fitted)`: which weights these were, and who named the heads."""
+    revision = next((str(r.model["revision"])[:19] for r in records if "revision" in r.model), "")
+    source = next((f"roles {r.role_source}" for r in records if r.role_source), "")
+    known = ", ".join(part for part in (revision, source) if part)
+    return f" ({known})" if known else ""
 
 
 def _name(record: ClaimRecord) -> str:

@@ -10,7 +10,6 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Self
 
 import torch
 from jaxtyping import Int
@@ -174,7 +173,7 @@ class PromptPairs:
                 sha.update(tensor.cpu().numpy().tobytes())
         return sha.hexdigest()[:16]
 
-    def select(self, rows: Sequence[int]) -> Self:
+    def select(self, rows: Sequence[int]) -> PromptPairs:
         """The pairs of the given rows; the result cannot grow."""
         index = torch.tensor(list(rows), device=self.clean.tokens.device)
         return replace(

@@ -6,7 +6,7 @@ This is what the fixtures write, the store keeps and the terminal, the gate and 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Self
+from typing import Any
 
 SCHEMA = 1
 
@@ -84,7 +84,7 @@ class ClaimRecord:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Self:
+    def from_json(cls, data: dict[str, Any]) -> ClaimRecord:
         """Read what `to_json` wrote; raises ValueError where a field is unknown or missing."""
         known = {f.name for f in fields(cls)}
         if unknown := sorted(set(data) - known):

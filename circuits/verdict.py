@@ -10,7 +10,7 @@ import operator
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, NoReturn
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -238,12 +238,12 @@ class Measurement:
     def __lt__(self, other: Measurement | float) -> Verdict:
         return self._compare("<", other)
 
-    def __eq__(self, other: object) -> NoReturn:
+    def __eq__(self, other: object) -> bool:
         raise TypeError("measurements are uncertain: compare with >=, >, <= or <, never ==")
 
     __hash__ = None  # type: ignore[assignment]  # an object without == has no hash
 
-    def __bool__(self) -> NoReturn:
+    def __bool__(self) -> bool:
         raise TypeError("a measurement is not true or false: compare it with a threshold")
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from claimlens.circuits.kernels.bridge import check_head
 from claimlens.circuits.kernels.cache import Edit, Edited, Model, cache, edit_keys, edited, intact
 from claimlens.circuits.parts import Head, Prompts
+from claimlens.circuits.verdict import NotMeasured
 
 Heads = Head | Sequence[Head]
 
@@ -89,8 +90,16 @@ def _edit(
     check_head(intact(model), head)
 
     def apply(z: Float[Tensor, "batch pos head d_head"]) -> Float[Tensor, "batch pos head d_head"]:
+        own = z[:, :, head.index]
+        given = new(own)
+        if given.shape != own.shape:  # assigning it would spread one prompt over all
+            raise NotMeasured(
+                f"{kind} ablation of {head}: the source has {len(given)} prompts of "
+                f"{given.shape[1]} positions, these are {len(own)} of {own.shape[1]}; "
+                "take both from the same pairs"
+            )
         changed = z.clone()
-        changed[:, :, head.index] = new(z[:, :, head.index])
+        changed[:, :, head.index] = given
         return changed
 
     before = edit_keys(model)

@@ -6,7 +6,7 @@ from claimlens.circuits import attribute, zero_ablate
 
 
 @pytest.mark.claim("backup/rise-after-knockout", kind="mechanism", finding="ioi/backup-name-movers")
-@pytest.mark.role("ioi/backup_name_mover")
+@pytest.mark.role("ioi/backup_name_mover", shared_with=("copy_suppression/negative_head",))
 def test_backup_heads_rise_when_the_name_movers_are_gone(model, ioi, head, roles, measure):
     """Without the name movers, a backup head's direct effect on the logit difference rises."""
     movers = roles["ioi/name_mover"]
