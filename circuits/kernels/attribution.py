@@ -25,18 +25,25 @@ FINAL_SCALE = "ln_final.hook_scale"
 
 
 def attribute(
-    model: Model, prompts: Prompts, head: Head, toward: Literal["answer", "logit_diff"]
+    model: Model,
+    prompts: Prompts,
+    head: Head,
+    toward: Literal["answer", "logit_diff"],
+    scale_of: Model | None = None,
 ) -> Float[Tensor, " batch"]:
     """Direct logit attribution of `head` at END [logits]: its output over the final scale, . W_U.
 
     Toward the answer's logit (relative to the vocabulary's mean) or toward the logit difference
-    answer - wrong answer (Wang et al. 2022, section 3.1; Elhage et al. 2021).
+    answer - wrong answer (Wang et al. 2022, section 3.1; Elhage et al. 2021). With `scale_of`, the
+    final scale is that of another run: an ablation shrinks the scale and so raises every head's
+    attribution (Rushing & Nanda 2024), which is no change of the head.
     """
     answer, wrong = answer_tokens(prompts)
     unembed = unembedding(intact(model)).T
     direction = unembed[answer] - unembed[wrong] if toward == "logit_diff" else unembed[answer]
     z = _rows(z_of(model, prompts, head), prompts)
-    scale = _rows(cache(model, prompts, [FINAL_SCALE])[FINAL_SCALE], prompts)
+    scaled = model if scale_of is None else scale_of
+    scale = _rows(cache(scaled, prompts, [FINAL_SCALE])[FINAL_SCALE], prompts)
     written = einsum(
         z, output_weights(intact(model), head), "batch d_head, d_head d_model -> batch d_model"
     )

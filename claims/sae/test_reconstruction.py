@@ -24,7 +24,9 @@ def test_the_sae_recovers_the_loss(model, quotes, sae, measure):
 def test_the_sae_is_sparse_and_explains_the_activation(model, quotes, sae, measure):
     """A quarter of the site's dimensions or fewer are active at a time, and they explain at
     least 70% of the activation's variance."""
-    active = measure(lambda p: l0(model, p.clean, sae), on=quotes, unit="latents")
+    active = measure(
+        lambda p: l0(model, p.clean, sae), on=quotes, unit="latents", exact=sae.k is not None
+    )
     error = measure(lambda p: residual_variance(model, p.clean, sae)[0], on=quotes, unit="variance")
     spread = measure(
         lambda p: residual_variance(model, p.clean, sae)[1], on=quotes, unit="variance"
