@@ -45,7 +45,7 @@ def pytest_runtest_makereport(
     outcome = outcome_of(record)
     if outcome.outcome == "skipped":
         report.longrepr = (str(item.path), item.location[1] or 0, record.reason)
-    elif outcome.outcome == "failed" and not record.traceback:
+    elif outcome.outcome == "failed" and not (record.traceback and _has_traceback(report)):
         report.longrepr = explanation(record)
     elif outcome.outcome == "passed":
         report.longrepr = None
@@ -62,6 +62,11 @@ def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] 
 
     outcome = outcome_of(record)
     return outcome.category, outcome.letter, outcome.word
+
+
+def _has_traceback(report: pytest.TestReport) -> bool:
+    """Whether pytest kept where it happened; of a `pytest.skip` in a body it keeps one line."""
+    return not isinstance(report.longrepr, tuple)
 
 
 def _record(report: pytest.TestReport) -> ClaimRecord | None:

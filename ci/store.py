@@ -51,7 +51,7 @@ class RunFile:
         self._stream.close()
 
     def _write(self, line: dict[str, Any]) -> None:
-        self._stream.write(json.dumps(line, allow_nan=False, ensure_ascii=False) + "\n")
+        self._stream.write(json.dumps(line, allow_nan=False) + "\n")
         self._stream.flush()
         os.fsync(self._stream.fileno())
 
@@ -59,24 +59,37 @@ class RunFile:
 def read_run(path: Path) -> tuple[dict[str, Any], list[ClaimRecord]]:
     """Header and records of a run file; raises ValueError at the first line that is not intact."""
     lines = _lines(path)
-    header = next(lines, None)
-    if header is None or header.get("type") != "run":
+    _, header = next(lines, (1, {}))
+    if header.get("type") != "run":
         raise ValueError(f"{path} is not a run file: its first line is no header")
-    return header, [_record(path, line) for line in lines]
+    return header, [_record(path, number, line) for number, line in lines]
 
 
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Number and object of each line; a line ends with a newline and nothing else."""
+    content = path.read_bytes()
+    if not content:
+        return
+    for number, text in enumerate(content.removesuffix(b"\n").split(b"\n"), 1):
         try:
-            line = json.loads(text)
-        except json.JSONDecodeError as error:
+            line = json.loads(text.decode("utf-8"), parse_constant=_refuse)
+        except ValueError as error:
             raise ValueError(f"{path}, line {number} is damaged: {error}") from error
         if not isinstance(line, dict):
             raise ValueError(f"{path}, line {number} is no JSON object")
-        yield line
+        yield number, line
 
 
-def _record(path: Path, line: dict[str, Any]) -> ClaimRecord:
+def _refuse(constant: str) -> float:
+    raise ValueError(f"{constant} is no JSON number")
+
+
+def _record(path: Path, number: int, line: dict[str, Any]) -> ClaimRecord:
     if line.get("type") != "claim":
-        raise ValueError(f"{path}: a line of type {line.get('type')!r}; expected 'claim'")
-    return ClaimRecord.from_json({k: v for k, v in line.items() if k != "type"})
+        raise ValueError(
+            f"{path}, line {number}: a line of type {line.get('type')!r}; expected 'claim'"
+        )
+    try:
+        return ClaimRecord.from_json({k: v for k, v in line.items() if k != "type"})
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}, line {number}: {error}") from error

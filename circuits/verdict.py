@@ -121,6 +121,9 @@ class Measurement:
                 f"{self.ids[bad[0]]!r}: {self.values[bad[0]]}"
             )
 
+    def __repr__(self) -> str:
+        return f"<{self.value:.4g} {self.unit} over {len(self.ids)} prompts>"
+
     @property
     def value(self) -> float:
         """The estimate: the mean, the share, or the ratio of means."""
@@ -265,6 +268,9 @@ class Verdict:
         if self.word == "undecided":
             raise Undecided(self)
         return True
+
+    def __repr__(self) -> str:
+        return f"<{self.sentence()}>"
 
     def worst(self, k: int = 3) -> Sequence[tuple[str, float]]:
         """The `k` prompts that speak most against the claim, with their values."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from claimlens.ci.selftests.conftest import ROOT, RunClaims, run_pytest
+from claimlens.ci.selftests.processes import ROOT, RunClaims, run_pytest
 from claimlens.ci.selftests.suite import run_suite
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
