@@ -17,7 +17,8 @@ def attention(
     """Attention probability of `head` from `dst` to `src`, one value per prompt [probability].
 
     Where the labels stand for several positions, slots are paired and averaged: from REPEAT to
-    FIRST+1 this is the induction score of the TransformerLens demo (seed 002), over labelled pairs instead of a diagonal.
+    FIRST+1 this is the induction score of the TransformerLens demo (seed 002), over labelled
+    pairs instead of a diagonal.
     """
     check_head(intact(model), head)
     name = f"blocks.{head.layer}.attn.hook_pattern"

@@ -19,9 +19,9 @@ def copy_effect(
     """Attention-weighted direct effect of each head on the attended token's own logit [logits].
 
     Attention from END to a source, times the direct effect of the source's value on its own
-    token's logit (final scale frozen), summed over all sources but BOS (copy-suppression notebook, seed 001, the
-    attention-weighted effect at one destination), or for the source `src` alone. Negative for
-    copy suppressors.
+    token's logit (final scale frozen), summed over all sources but BOS, or for the source `src`
+    alone. Negative for copy suppressors. From the copy-suppression notebook (seed 001), where it
+    is the attention-weighted effect at one destination.
     """
     bridge = intact(model)
     layers = int(bridge.cfg.n_layers)
