@@ -48,6 +48,10 @@ class NotMeasured(Exception):
     """No number came of it: the reason is the message. Blocks the gate."""
 
 
+class Misuse(NotMeasured, TypeError):
+    """A measurement used as what it is not: as a number, as a truth value, in an equality."""
+
+
 class NotApplicable(Exception):
     """The model lacks what the claim speaks of: the reason is the message."""
 
@@ -181,7 +185,7 @@ class Measurement:
 
     def _check_paired(self, other: Measurement) -> None:
         if not isinstance(other, Measurement):
-            raise TypeError(f"expected another measurement, got {type(other).__name__}")
+            raise Misuse(f"expected another measurement, got {type(other).__name__}")
         if self.ids != other.ids:
             raise NotMeasured(
                 f"unpaired measurements: {len(self.ids)} and {len(other.ids)} prompts whose ids "
@@ -192,13 +196,13 @@ class Measurement:
 
     def _check_no_ratio(self, other: Measurement) -> None:
         if self.denominators is not None or other.denominators is not None:
-            raise TypeError("a ratio takes no further part in sums; combine its parts, then divide")
+            raise Misuse("a ratio takes no further part in sums; combine its parts, then divide")
 
     def _compare(self, relation: Relation, other: Measurement | float) -> Verdict:
         if isinstance(other, Measurement):
             return (self - other)._judge(relation, 0.0, _asserting_line())
         if isinstance(other, bool) or not isinstance(other, (int, float)):
-            raise TypeError(f"expected a number or a measurement, got {type(other).__name__}")
+            raise Misuse(f"expected a number or a measurement, got {type(other).__name__}")
         if not np.isfinite(other):
             raise NotMeasured(f"the threshold is {other}; expected a finite number")
         return self._judge(relation, float(other), _asserting_line())
@@ -242,12 +246,12 @@ class Measurement:
         return self._compare("<", other)
 
     def __eq__(self, other: object) -> bool:
-        raise TypeError("measurements are uncertain: compare with >=, >, <= or <, never ==")
+        raise Misuse("measurements are uncertain: compare with >=, >, <= or <, never ==")
 
     __hash__ = None  # type: ignore[assignment]  # an object without == has no hash
 
     def __bool__(self) -> bool:
-        raise TypeError("a measurement is not true or false: compare it with a threshold")
+        raise Misuse("a measurement is not true or false: compare it with a threshold")
 
 
 @dataclass

@@ -17,7 +17,7 @@ def test_negative_heads_lower_the_logit_of_what_they_attend_to(model, ioi, head,
         lambda p: attention(model, p.clean, head, "END", "IO"), on=ioi, unit="probability"
     )
     on_io = measure(lambda p: moved(model, p.clean, head, "END", "IO"), on=ioi, unit="logits")
-    assert to_io >= 0.2
+    assert to_io >= 0.1
     assert on_io <= -0.2
 
 
@@ -35,4 +35,4 @@ def test_negative_heads_suppress_most_of_all_heads(model, ioi, heads, measure):
         on=ioi,
         unit="logits",
     )
-    assert margin >= 0.05
+    assert margin >= 0.2

@@ -1,0 +1,241 @@
+"""The run file: what was finished is on disk, what is damaged is named, all of it is plain JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from claimlens.ci.store import RunFile, read_run
+from claimlens.circuits.record import SCHEMA, ClaimRecord, ComparisonRecord, ControlRecord
+
+OPTIONS = {"claims_model": ["default"], "claims_seed": 0}
+
+
+def comparison(value: float = 0.41) -> ComparisonRecord:
+    return ComparisonRecord(
+        expression="to_io >= 0.3",
+        value=value,
+        low=0.32,
+        high=0.5,
+        level=0.99,
+        method="BCa over 64 clusters",
+        relation=">=",
+        threshold=0.3,
+        unit="probability",
+        n=128,
+        verdict="holds",
+        asserted=True,
+        worst=[{"id": "ioi-0-1", "value": 0.1, "text": "When Ève said “no”\u2028and left\n"}],
+    )
+
+
+def record(**changes: Any) -> ClaimRecord:
+    whole = ClaimRecord(
+        claim="ioi/x",
+        nodeid="test_x.py::test_x[default-L1H1]",
+        kind="mechanism",
+        statement="It holds.",
+        source="here",
+        verdict="holds",
+        model={"name": "default", "revision": "sha256:00", "versions": {"torch": "2"}},
+        head="L1H1",
+        comparisons=[comparison()],
+        controls=[ControlRecord("another head", "head", {"L1H0": "refuted"}, "few", True)],
+    )
+    return replace(whole, **changes)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFile:
+    return RunFile.create(tmp_path / "a" / "runs", OPTIONS)
+
+
+def test_what_is_written_is_read_back(run: RunFile) -> None:
+    written = [record(), record(head="L2H0", verdict="refuted", rank=3, rank_of=9)]
+    for each in written:
+        run.add(each)
+    run.close()
+    header, found = read_run(run.path)
+    assert found == written
+    assert header["type"] == "run"
+    assert header["schema"] == SCHEMA
+    assert header["id"] == run.path.stem
+    assert header["options"] == OPTIONS
+
+
+def test_a_claim_is_on_disk_before_the_next_one_starts(
+    run: RunFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second reader sees each record while the file is still open, and each was synced."""
+    synced: list[int] = []
+    plain = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        synced.append(os.fstat(descriptor).st_size)
+        plain(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    for count in (1, 2, 3):
+        run.add(record(seed=count))
+        assert [r.seed for r in read_run(run.path)[1]] == list(range(1, count + 1))
+        assert synced[-1] == run.path.stat().st_size
+    assert len(synced) == 3
+
+
+def test_one_line_per_claim_whatever_its_texts_contain(run: RunFile) -> None:
+    run.add(record(reason="two\nlines\r\n\u2028 and a separator \x85", statement='"quoted"'))
+    run.close()
+    raw = run.path.read_bytes()
+    assert raw.count(b"\n") == 2
+    assert raw.endswith(b"\n")
+    assert read_run(run.path)[1][0].reason.startswith("two\nlines\r\n\u2028")
+
+
+def test_half_a_character_is_stored(run: RunFile) -> None:
+    """A byte-level token can decode to a lone surrogate, which UTF-8 cannot write."""
+    run.add(record(reason="\ud83d"))
+    run.close()
+    assert read_run(run.path)[1][0].reason == "\ud83d"
+
+
+def test_two_runs_of_one_second_have_two_files(tmp_path: Path) -> None:
+    paths = {RunFile.create(tmp_path, OPTIONS).path for _ in range(20)}
+    assert len(paths) == 20
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_value_that_is_not_finite_is_refused_and_leaves_no_half_line(
+    run: RunFile, bad: float
+) -> None:
+    run.add(record())
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        run.add(record(comparisons=[comparison(bad)]))
+    run.add(record(seed=2))
+    run.close()
+    assert [r.seed for r in read_run(run.path)[1]] == [0, 2]
+
+
+def test_a_record_is_plain_json() -> None:
+    data = record().to_json()
+    assert json.loads(json.dumps(data)) == data
+    assert ClaimRecord.from_json(data) == record()
+
+
+@given(st.text(), st.text(), st.floats(allow_nan=False, allow_infinity=False))
+def test_any_text_and_number_survives(reason: str, text: str, value: float) -> None:
+    worst = [{"id": "p", "value": value, "text": text}]
+    whole = record(reason=reason, comparisons=[replace(comparison(value), worst=worst)])
+    line = json.dumps(whole.to_json(), allow_nan=False)
+    assert ClaimRecord.from_json(json.loads(line)) == whole
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"verdikt": "holds"}, r"unknown fields \['verdikt'\]"),
+        ({"schema": SCHEMA + 1}, f"schema {SCHEMA + 1}; expected {SCHEMA}"),
+        ({"schema": None}, f"schema None; expected {SCHEMA}"),
+    ],
+)
+def test_a_record_of_another_kind_is_refused(change: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        ClaimRecord.from_json({**record().to_json(), **change})
+
+
+def test_a_record_without_its_verdict_is_refused() -> None:
+    data = record().to_json()
+    del data["verdict"]
+    with pytest.raises(ValueError, match=r"fields \['verdict'\] are missing"):
+        ClaimRecord.from_json(data)
+
+
+# --- damage --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def file(run: RunFile) -> Path:
+    """A finished file: a header and three claims."""
+    for seed in range(3):
+        run.add(record(seed=seed))
+    run.close()
+    return run.path
+
+
+def lines_of(file: Path) -> list[str]:
+    return [f"{line}\n" for line in file.read_text(encoding="utf-8").split("\n")[:-1]]
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
+@pytest.mark.parametrize("damage", ["cut", "garbage", "empty"])
+def test_a_damaged_line_is_named(file: Path, number: int, damage: str) -> None:
+    lines = lines_of(file)
+    line = lines[number - 1]
+    lines[number - 1] = {"cut": line[: len(line) // 2] + "\n", "garbage": "}{\n", "empty": "\n"}[
+        damage
+    ]
+    file.write_text("".join(lines), encoding="utf-8")
+    with pytest.raises(ValueError, match=rf"{file.name}, line {number} is damaged"):
+        read_run(file)
+
+
+def test_a_line_that_is_no_object_is_named(file: Path) -> None:
+    file.write_text("".join([*lines_of(file), "[1, 2]\n"]), encoding="utf-8")
+    with pytest.raises(ValueError, match="line 5 is no JSON object"):
+        read_run(file)
+
+
+def test_a_claim_of_another_schema_is_named_by_its_line(file: Path) -> None:
+    lines = lines_of(file)
+    lines[2] = lines[2].replace(f'"schema": {SCHEMA}', '"schema": 99')
+    file.write_text("".join(lines), encoding="utf-8")
+    with pytest.raises(ValueError, match=rf"{file.name}, line 3.*schema 99; expected {SCHEMA}"):
+        read_run(file)
+
+
+def test_a_comparison_with_an_unknown_field_is_named_by_its_line(file: Path) -> None:
+    lines = lines_of(file)
+    lines[1] = lines[1].replace('"asserted"', '"assorted"')
+    file.write_text("".join(lines), encoding="utf-8")
+    with pytest.raises(ValueError, match=rf"{file.name}, line 2"):
+        read_run(file)
+
+
+def test_a_file_without_a_header_is_no_run_file(file: Path) -> None:
+    file.write_text("".join(lines_of(file)[1:]), encoding="utf-8")
+    with pytest.raises(ValueError, match="its first line is no header"):
+        read_run(file)
+
+
+def test_an_empty_file_is_no_run_file(file: Path) -> None:
+    file.write_text("", encoding="utf-8")
+    with pytest.raises(ValueError, match="its first line is no header"):
+        read_run(file)
+
+
+def test_a_second_header_is_refused(file: Path) -> None:
+    lines = lines_of(file)
+    file.write_text("".join([*lines, lines[0]]), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"line 5.*expected 'claim'"):
+        read_run(file)
+
+
+def test_a_number_that_is_not_finite_is_not_read(file: Path) -> None:
+    lines = lines_of(file)
+    lines[3] = lines[3].replace('"value": 0.41', '"value": NaN')
+    file.write_text("".join(lines), encoding="utf-8")
+    with pytest.raises(ValueError, match="line 4 is damaged: NaN is no JSON number"):
+        read_run(file)
+
+
+def test_bytes_that_are_no_text_are_an_error_that_names_the_file(file: Path) -> None:
+    file.write_bytes(file.read_bytes() + b"\xff\xfe\n")
+    with pytest.raises(ValueError, match=file.name):
+        read_run(file)
