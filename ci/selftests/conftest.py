@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
-from claimlens.ci.selftests.processes import ROOT, Finished, RunClaims, run_pytest
+from claimlens.ci.selftests.processes import OWN_PLUGINS, ROOT, Finished, RunClaims, run_pytest
 
 # verdict.py is left out: it answers wrong shapes itself, and its tests hand it some
 CHECKED = (
@@ -20,7 +20,6 @@ CHECKED = (
 )
 # an int where a float is expected is no fault
 CHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
-OWN_PLUGINS = ("-p", "claimlens.fixtures.plugin", "-p", "claimlens.ci.plugin")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 ROOT = Path(__file__).parents[2]
+OWN_PLUGINS = ("-p", "claimlens.fixtures.plugin", "-p", "claimlens.ci.plugin")
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,32 @@
 
 from __future__ import annotations
 
+import shutil
 import tomllib
 from collections import defaultdict
 from pathlib import Path
 
 import pytest
 
+from claimlens.ci.selftests.processes import OWN_PLUGINS, ROOT, run_pytest
 from claimlens.ci.selftests.suite import row, run_suite, run_suites
+from claimlens.ci.store import read_run
 from claimlens.circuits.record import ClaimRecord
 
+SHUFFLED = """
+import pytest
+
+
+@pytest.fixture(scope="session")
+def ioi(ioi):
+    return ioi.shuffled(11)
+
+
+@pytest.fixture(scope="session")
+def repeated_tokens(repeated_tokens):
+    return repeated_tokens.shuffled(11)
+"""
+"""A conftest.py: labels and answers that mean nothing, in the place of every prompt set."""
 TABLE = Path(__file__).with_name("truth_table.toml")
 GREEN = ("holds", "not applicable")
 UNTRAINED = [f"default:untrained-{seed}" for seed in (1, 2, 3)]
@@ -97,12 +114,14 @@ def untrained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, s
     return by_model(run_suite(UNTRAINED, tmp_path_factory.mktemp("untrained")))
 
 
-def test_no_mechanism_claim_holds_with_shuffled_prompts(tmp_path: Path) -> None:
-    records = run_suite(
-        ["default", "planted"], tmp_path, "-p", "claimlens.ci.selftests.shuffled_prompts"
-    )
-    mechanisms = [record for record in records if record.kind == "mechanism"]
-    assert mechanisms
+def test_no_mechanism_claim_holds_with_shuffled_prompts(tmp_path: Path, clone_site: Path) -> None:
+    shutil.copytree(ROOT / "claims", tmp_path / "claims")
+    (tmp_path / "conftest.py").write_text(SHUFFLED)
+    options = ["--claims-model=default", "--claims-model=planted", "--claims-store=runs"]
+    done = run_pytest(tmp_path, *OWN_PLUGINS, "claims", *options, path=[clone_site])
+    (file,) = (tmp_path / "runs").glob("*.jsonl")
+    mechanisms = [record for record in read_run(file)[1] if record.kind == "mechanism"]
+    assert len(mechanisms) > 20, done.output
     assert [row(r) for r in mechanisms if r.verdict == "holds"] == []
 
 
