@@ -91,5 +91,6 @@ def test_gpt2_is_measured_on_its_published_heads() -> None:
 
 def test_a_claim_for_a_large_gpu_is_not_applicable_here(run_claims: RunClaims) -> None:
     done = run_claims({"test_gpu.py": ON_A_GPU})
+    assert "models loaded: none" in done.output
     assert "needs a GPU with 100000 GB; this machine offers" in done.output
     assert "1 skipped" in done.output
