@@ -78,6 +78,8 @@ def _summary(record: ClaimRecord) -> str:
     if record.rank is not None:
         parts.append(f"rank {record.rank}/{record.rank_of}")
     parts += [_control(control) for control in record.controls]
+    if record.verdict == "holds" and record.controls_note:
+        parts.append(record.controls_note)
     if record.verdict in ("not measured", "not applicable"):
         parts.append(record.reason)
     return "  ".join(parts)
