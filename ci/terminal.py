@@ -82,6 +82,10 @@ def _summary(record: ClaimRecord) -> str:
         parts.append(record.controls_note)
     if record.verdict in ("not measured", "not applicable"):
         parts.append(record.reason)
+    if record.expected != "holds":
+        parts.append(f"expected: {record.expected}")
+    if record.caveat:
+        parts.append("fragile source")
     return "  ".join(parts)
 
 

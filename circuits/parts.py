@@ -15,6 +15,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from claimlens.circuits.verdict import NotMeasured
+
 _HEAD = re.compile(r"L?(\d+)[.H](\d+)")
 _POSITION = re.compile(r"([A-Za-z][A-Za-z0-9_]*)([+-]\d+)?")
 
@@ -91,15 +93,15 @@ class Prompts:
     def at(self, position: str | Position) -> Int[Tensor, "batch slot"]:
         """Token indices of a labelled position, as `at("S1+1")`.
 
-        Raises KeyError for an unknown label and IndexError where the offset leaves the prompt.
+        Raises NotMeasured for an unknown label, and where the offset leaves a prompt.
         """
         place = Position.parse(position) if isinstance(position, str) else position
         if place.label not in self.positions:
             known = ", ".join(sorted(self.positions))
-            raise KeyError(f"no position {place.label!r} in these prompts; they label {known}")
+            raise NotMeasured(f"no position {place.label!r} in these prompts; they label {known}")
         index = self.positions[place.label] + place.offset
         if bool(((index < 0) | (index >= self.lengths[:, None])).any()):
-            raise IndexError(f"position {place} lies outside some prompt; use a smaller offset")
+            raise NotMeasured(f"position {place} lies outside some prompt; use a smaller offset")
         if self.moved is None or place.label in _FIXED:
             return index
         return self.moved.gather(1, index)

@@ -66,6 +66,8 @@ class ClaimRecord:
     rank: int | None = None
     rank_of: int | None = None
     prompts: list[dict[str, Any]] = field(default_factory=list)
+    figures: list[dict[str, Any]] = field(default_factory=list)
+    caveat: str = ""
     looks: int = 0
     seed: int = 0
     claim_version: int = 1

@@ -85,11 +85,13 @@ class Ledger:
     floor: float = NOISE_FLOOR["float32"]
     seed: int = 0
     verdicts: list[Verdict] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
 
     def word(self) -> Word:
         """The verdict of the whole claim: the worst of its comparisons."""
         words = {verdict.word for verdict in self.verdicts}
-        if not self.verdicts or not all(verdict.asserted for verdict in self.verdicts):
+        asserted = all(verdict.asserted for verdict in self.verdicts)
+        if self.faults or not self.verdicts or not asserted:
             return "not measured"
         order: tuple[Word, ...] = ("refuted", "undecided", "holds")
         return next(word for word in order if word in words)

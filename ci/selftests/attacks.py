@@ -112,7 +112,7 @@ ATTACKS = {
     "exact-sample": Attack(
         'assert measure(lambda p: copied(model, p), on=ioi, unit="logits", exact=True) >= 0.2',
         "not measured",
-        "they are a sample",
+        "is about a sample of prompts",
     ),
     "constant": Attack(
         'assert measure(lambda p: torch.ones(len(p)), on=ioi, unit="logits") >= 0.2',
@@ -242,6 +242,23 @@ ATTACKS = {
         "no head L9H9: it has 3 layers of 2 heads",
         color="grey",
     ),
+    "swallows-a-fault": Attack(
+        "try:\n    measure([1.0], on=ioi, unit='logits')\nexcept Exception:\n    pass\n"
+        "assert m >= 0.2",
+        "not measured",
+        "the claim went on after: expected one value per prompt",
+    ),
+    "a-number-of-the-model-in-a-behaviour-claim": Attack(
+        'assert measure(3.0, unit="logits") >= 0.2',
+        "not measured",
+        "a claim of kind behaviour is about a sample of prompts",
+    ),
+    "a-head-as-text": Attack(
+        'assert measure(lambda p: attribute(model, p.clean, "0.0", "answer"), on=ioi, '
+        'unit="logits") >= 0.2',
+        "not measured",
+        "not a head: '0.0'; write Head(2, 0), or Head.parse('2.0')",
+    ),
     "skips-in-its-body": Attack('pytest.skip("not today")', "not measured", "not today"),
     "async": Attack(
         "assert m >= 5", "not measured", "nothing was compared", definition="async def"
@@ -259,7 +276,5 @@ ATTACKS = {
 }
 FAULTS = {
     "type-error",
-    "unknown-hook",
-    "unknown-position",
 }
 """Claims whose own Python raised: only these show where, as pytest does."""

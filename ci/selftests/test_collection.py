@@ -57,6 +57,15 @@ BAD = {
         CLAIM + HEAD_BODY,
         "takes `head` but names no role; add @pytest.mark.role",
     ),
+    "role_without_head": (
+        '@pytest.mark.role("ioi/name_mover")\n' + CLAIM + BODY,
+        "names the role 'ioi/name_mover' but takes neither `head` nor `heads`",
+    ),
+    "expected_of_a_misspelt_model": (
+        '@pytest.mark.claim("contract/x", kind="behaviour", source="here", '
+        'expected={"defualt": "refuted"})\n' + BODY,
+        "no model 'defualt'; did you mean 'default'?",
+    ),
     "misspelt_kind": (
         '@pytest.mark.claim("contract/x", kind="behavior", source="here")\n' + BODY,
         "kind='behavior'; expected one of behaviour, mechanism, weights, identity",

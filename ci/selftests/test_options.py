@@ -38,6 +38,10 @@ USAGE = {
         ["--claims-model=no such model"],
         "--claims-model: not a model name: 'no such model'; expected default, planted, a directory",
     ),
+    "misspelt-default": (
+        ["--claims-model=defualt"],
+        "--claims-model: no model 'defualt'; did you mean 'default'?",
+    ),
     "path-in-a-hub-name": (["--claims-model=org/../secret"], "not a model name: 'org/../secret'"),
     "unknown-mutant": (["--claims-model=planted:no-nothing"], "--claims-model: "),
     "unknown-device": (["--claims-device=gpu"], "no such device: 'gpu'; expected cpu, cuda"),

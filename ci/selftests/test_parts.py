@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from claimlens.ci.selftests import micro
 from claimlens.circuits.parts import Head, Position, PromptPairs, Prompts
+from claimlens.circuits.verdict import NotMeasured
 from claimlens.fixtures.prompts.ioi import ioi_prompts
 from claimlens.fixtures.prompts.repeated import repeated_prompts
 from claimlens.fixtures.tokens import Vocabulary
@@ -89,12 +90,12 @@ def test_a_position_outside_a_prompt_is_an_error_also_where_there_is_padding(
     ioi: PromptPairs, outside: str
 ) -> None:
     assert int(ioi.clean.lengths.min()) < ioi.clean.tokens.shape[1]
-    with pytest.raises(IndexError, match="lies outside some prompt"):
+    with pytest.raises(NotMeasured, match="lies outside some prompt"):
         ioi.clean.at(outside)
 
 
 def test_an_unknown_label_lists_the_known_ones(ioi: PromptPairs) -> None:
-    with pytest.raises(KeyError, match=r"no position 'S3'.*BOS, END, IO, S1, S2"):
+    with pytest.raises(NotMeasured, match=r"no position 'S3'.*BOS, END, IO, S1, S2"):
         ioi.clean.at("S3")
 
 

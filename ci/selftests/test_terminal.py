@@ -30,3 +30,11 @@ def test_the_comparison_that_decides_is_the_one_shown() -> None:
     failing = replace(FIRST, verdict="refuted", threshold=9.0)
     assert ">= 9" in _summary(record(FIRST, failing, verdict="refuted"))
     assert ">= 1" in _summary(record(FIRST, replace(FIRST, threshold=0.5)))
+
+
+def test_a_line_says_what_was_expected_instead_and_that_its_source_is_fragile() -> None:
+    known_falsehood = record(FIRST)
+    known_falsehood.expected, known_falsehood.caveat = "refuted", "read from a figure"
+    assert _summary(known_falsehood).endswith("expected: refuted  fragile source")
+    assert "expected" not in _summary(record(FIRST))
+    assert "fragile" not in _summary(record(FIRST))

@@ -1,10 +1,13 @@
 """The suite on models whose truth is known: every cell of the truth table, recomputed.
 
-`truth_table.toml` says, for every planted model, which claims are not simply true, and why.
+The files of `truth/`, one per topic, say for every planted model which claims are not simply true,
+and why; a section named "planted*" speaks of all of them. Verdicts are measured, reasons are ours;
+claims that are not listed hold.
 """
 
 from __future__ import annotations
 
+import fnmatch
 import shutil
 import tomllib
 from collections import defaultdict
@@ -16,6 +19,7 @@ from claimlens.ci.selftests.processes import OWN_PLUGINS, ROOT, run_pytest
 from claimlens.ci.selftests.suite import row, run_suite, run_suites
 from claimlens.ci.store import read_run
 from claimlens.circuits.record import ClaimRecord
+from claimlens.fixtures.planted import PLANTED_NAMES
 
 SHUFFLED = """
 import pytest
@@ -31,86 +35,108 @@ def repeated_tokens(repeated_tokens):
     return repeated_tokens.shuffled(11)
 """
 """A conftest.py: labels and answers that mean nothing, in the place of every prompt set."""
-TABLE = Path(__file__).with_name("truth_table.toml")
+TABLES = Path(__file__).with_name("truth")
+MODELS = (*PLANTED_NAMES, "planted:decoys", "default")
 GREEN = ("holds", "not applicable")
 UNTRAINED = [f"default:untrained-{seed}" for seed in (1, 2, 3)]
 
 
+Cells = dict[str, dict[str, dict[str, str]]]
+"""By model and claim: the verdict and the reason."""
+
+
+def cells() -> Cells:
+    """Every claim that is not plainly true of a model."""
+    merged: Cells = {model: {} for model in MODELS}
+    for file in sorted(TABLES.glob("*.toml")):
+        for pattern, rows in tomllib.loads(file.read_text(encoding="utf-8")).items():
+            models = fnmatch.filter(MODELS, pattern)
+            assert models, f"{file.name}: no model is called {pattern!r}"
+            for model in models:
+                twice = merged[model].keys() & rows.keys()
+                assert not twice, f"{file.name}: {model} has {twice} twice"
+                merged[model].update(rows)
+    return merged
+
+
 def truth() -> dict[str, dict[str, str]]:
     """By model: the verdict of every claim that is not plainly true there."""
-    table = tomllib.loads(TABLE.read_text(encoding="utf-8"))
-    return {
-        model: {name: cell["verdict"] for name, cell in cells.items()}
-        for model, cells in table.items()
-    }
+    return {m: {name: c["verdict"] for name, c in rows.items()} for m, rows in cells().items()}
+
+
+Records = dict[str, dict[str, ClaimRecord]]
+"""By model and claim."""
 
 
 @pytest.fixture(scope="module")
-def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
-    """By model: the verdict of every claim, measured now."""
-    records = run_suites(list(truth()), tmp_path_factory.mktemp("truth"))
-    return by_model(records)
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Records:
+    """Every claim on every model of the table, measured now."""
+    return by_model(run_suites(list(MODELS), tmp_path_factory.mktemp("truth")))
 
 
-def by_model(records: list[ClaimRecord]) -> dict[str, dict[str, str]]:
-    verdicts: dict[str, dict[str, str]] = defaultdict(dict)
+def by_model(records: list[ClaimRecord]) -> Records:
+    sorted_in: Records = defaultdict(dict)
     for record in records:
-        verdicts[record.model["name"]][row(record)] = record.verdict
-    return verdicts
+        sorted_in[record.model["name"]][row(record)] = record
+    return sorted_in
 
 
 @pytest.mark.parametrize("model", list(truth()))
 def test_each_model_is_red_on_exactly_the_claims_of_the_table(
-    model: str, measured: dict[str, dict[str, str]]
+    model: str, measured: Records
 ) -> None:
-    not_true = {name: v for name, v in measured[model].items() if v != "holds"}
+    not_true = {name: r.verdict for name, r in measured[model].items() if r.verdict != "holds"}
     assert not_true == truth()[model]
 
 
 def test_every_cell_of_the_table_has_its_reason() -> None:
-    table = tomllib.loads(TABLE.read_text(encoding="utf-8"))
-    for model, cells in table.items():
-        for name, cell in cells.items():
+    for model, rows in cells().items():
+        for name, cell in rows.items():
             assert len(cell["because"].split()) >= 4, f"{model}, {name}: say why"
 
 
 def test_every_mutant_turns_a_claim_red() -> None:
-    for model, cells in truth().items():
+    for model, verdicts in truth().items():
         if model not in ("planted", "default"):
-            assert any(v not in GREEN for v in cells.values()), f"{model} breaks nothing"
+            assert any(v not in GREEN for v in verdicts.values()), f"{model} breaks nothing"
 
 
-def test_every_mechanism_claim_is_red_on_a_mutant(measured: dict[str, dict[str, str]]) -> None:
+def test_every_claim_is_red_on_a_mutant(measured: Records) -> None:
+    """All but identities, which hold on any model: their red case is a kernel that is broken."""
     red = {
         name
-        for model, cells in measured.items()
-        for name, v in cells.items()
-        if v not in GREEN and model != "planted:decoys"
+        for model, records in measured.items()
+        for name, record in records.items()
+        if record.verdict not in GREEN and model != "planted:decoys"
     }
-    holds_intact = {name for name, v in measured["planted"].items() if v == "holds"}
-    assert holds_intact - red == set()
+    intact = measured["planted"].items()
+    hold = {name for name, r in intact if r.verdict == "holds" and r.kind != "identity"}
+    assert hold
+    assert hold - red == set()
 
 
-def test_the_intact_planted_model_has_no_red_claim(measured: dict[str, dict[str, str]]) -> None:
-    assert set(measured["planted"].values()) <= set(GREEN)
+@pytest.mark.parametrize("model", ["planted", "default"])
+def test_an_intact_model_is_as_expected(model: str, measured: Records) -> None:
+    known = [r for r in measured[model].values() if r.verdict != "not applicable"]
+    assert [row(r) for r in known if not r.as_expected] == []
 
 
-def test_no_mechanism_claim_holds_on_the_decoys(measured: dict[str, dict[str, str]]) -> None:
-    decoyed = {name: v for name, v in measured["planted:decoys"].items() if name.split()[1:]}
+def test_no_mechanism_claim_holds_on_the_decoys(measured: Records) -> None:
+    decoyed = {name: r.verdict for name, r in measured["planted:decoys"].items() if r.head}
     assert decoyed
     assert "holds" not in decoyed.values()
 
 
 @pytest.mark.parametrize("model", UNTRAINED)
-def test_no_claim_holds_on_an_untrained_copy(
-    model: str, untrained: dict[str, dict[str, str]]
-) -> None:
-    assert untrained[model]
-    assert "holds" not in untrained[model].values()
+def test_no_claim_holds_on_an_untrained_copy(model: str, untrained: Records) -> None:
+    """No claim but identities, which hold on any model."""
+    found = {name: r.verdict for name, r in untrained[model].items() if r.kind != "identity"}
+    assert found
+    assert [name for name, verdict in found.items() if verdict == "holds"] == []
 
 
 @pytest.fixture(scope="module")
-def untrained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
+def untrained(tmp_path_factory: pytest.TempPathFactory) -> Records:
     return by_model(run_suite(UNTRAINED, tmp_path_factory.mktemp("untrained")))
 
 

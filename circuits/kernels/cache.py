@@ -15,7 +15,7 @@ from torch import Tensor
 
 from claimlens.circuits.kernels.bridge import Bridge, hook_names, weights_version
 from claimlens.circuits.kernels.memory import Cache, current
-from claimlens.circuits.parts import Prompts
+from claimlens.circuits.parts import Position, Prompts
 from claimlens.circuits.verdict import NotMeasured
 
 
@@ -25,7 +25,8 @@ class Edit:
 
     An edit that leaves the activation as it was is an error unless `noop` declares it. `key` says
     what the edit does by everything that changes its numbers (objects by identity, which `holds`
-    keeps alive), so that equal edits can share a run; None where that cannot be said.
+    keeps alive), so that equal edits can share a run; None where that cannot be said. With `at`,
+    `apply` sees and changes only that labelled position of the prompts it is run on.
     """
 
     hook: str
@@ -34,6 +35,7 @@ class Edit:
     noop: bool = False
     key: Hashable = None
     holds: object = None
+    at: Position | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,8 +64,8 @@ def intact(model: Model) -> Bridge:
 def cache(model: Model, prompts: Prompts, names: Sequence[str] = ()) -> Cache:
     """Run `prompts` and return the logits with the activations of the named hooks.
 
-    Raises KeyError for a hook the model lacks, and NotMeasured where a hook did not fire, an edit
-    changed nothing, or a logit is not finite.
+    Raises NotMeasured for a hook that the model lacks or that did not fire, where an edit changed
+    nothing, and where a logit is not finite.
     """
     memory, key = current(), _key(model, prompts)
     if memory is None or key is None:
@@ -79,17 +81,27 @@ def cache(model: Model, prompts: Prompts, names: Sequence[str] = ()) -> Cache:
 
 
 def edit_keys(model: Model) -> tuple[Hashable, ...]:
-    """What the edits of a model do, in order; empty for a model without edits."""
-    return tuple(edit.key for edit in model.edits) if isinstance(model, Edited) else ()
+    """What the edits of a model do, in order; empty for a model without edits.
+
+    None where an edit cannot say it, or where that depends on the labels of the prompts.
+    """
+    edits = model.edits if isinstance(model, Edited) else ()
+    return tuple(None if edit.at else edit.key for edit in edits)
 
 
 def _key(model: Model, prompts: Prompts) -> Hashable:
     """All that changes the numbers of a run; None where an edit cannot say what it does."""
-    edits = edit_keys(model)
-    if None in edits:
+    edits = model.edits if isinstance(model, Edited) else ()
+    if any(edit.key is None for edit in edits):
         return None
+    what = tuple((edit.key, _place(edit, prompts)) for edit in edits)
     bridge = intact(model)
-    return (id(bridge), weights_version(bridge), edits, id(prompts.tokens))
+    return (id(bridge), weights_version(bridge), what, id(prompts.tokens))
+
+
+def _place(edit: Edit, prompts: Prompts) -> Hashable:
+    """Where an edit is made in these prompts: equal tokens may carry different labels."""
+    return None if edit.at is None else repr(prompts.at(edit.at).tolist())
 
 
 def _forward(model: Model, prompts: Prompts, names: Sequence[str]) -> Cache:
@@ -99,7 +111,7 @@ def _forward(model: Model, prompts: Prompts, names: Sequence[str]) -> Cache:
     fired: set[int] = set()
     kept: dict[str, Tensor] = {}
     hooks: list[tuple[str, Callable[..., Tensor | None]]]
-    hooks = [(edit.hook, _edit_hook(edit, fired)) for edit in edits]
+    hooks = [(edit.hook, _edit_hook(edit, prompts, fired)) for edit in edits]
     hooks += [(name, _keep_hook(name, kept)) for name in names]
     with torch.no_grad():
         logits: Tensor = bridge.run_with_hooks(prompts.tokens, fwd_hooks=hooks)
@@ -118,12 +130,22 @@ def _check_names(bridge: Bridge, names: Sequence[str]) -> None:
     for name in names:
         if name not in known:
             near = difflib.get_close_matches(name, known, 3)
-            raise KeyError(f"the model has no hook {name!r}; near names: {', '.join(near)}")
+            raise NotMeasured(f"the model has no hook {name!r}; near names: {', '.join(near)}")
 
 
-def _edit_hook(edit: Edit, fired: set[int]) -> Callable[..., Tensor]:
+def _apply(edit: Edit, value: Tensor, prompts: Prompts) -> Tensor:
+    if edit.at is None:
+        return edit.apply(value)
+    rows = torch.arange(len(prompts), device=value.device)[:, None]
+    index = prompts.at(edit.at)
+    changed = value.clone()
+    changed[rows, index] = edit.apply(value[rows, index])
+    return changed
+
+
+def _edit_hook(edit: Edit, prompts: Prompts, fired: set[int]) -> Callable[..., Tensor]:
     def hook(value: Tensor, hook: object) -> Tensor:
-        new = edit.apply(value)
+        new = _apply(edit, value, prompts)
         if new.shape != value.shape:
             raise NotMeasured(
                 f"{edit.what}: expected shape {tuple(value.shape)}, got {tuple(new.shape)}"

@@ -73,9 +73,9 @@ def test_an_edit_that_changes_the_shape_is_an_error(model: Any, clean: Prompts) 
 def test_a_hook_the_model_lacks_is_an_error_that_names_near_ones(
     model: Any, clean: Prompts
 ) -> None:
-    with pytest.raises(KeyError, match=r"no hook 'blocks\.1\.attn\.hook_zz'.*hook_z"):
+    with pytest.raises(NotMeasured, match=r"no hook 'blocks\.1\.attn\.hook_zz'.*hook_z"):
         cache(model, clean, ["blocks.1.attn.hook_zz"])
-    with pytest.raises(KeyError, match=r"no hook 'blocks\.9\.hook_resid_pre'"):
+    with pytest.raises(NotMeasured, match=r"no hook 'blocks\.9\.hook_resid_pre'"):
         cache(edited(model, Edit("blocks.9.hook_resid_pre", torch.zeros_like, "x")), clean)
 
 
