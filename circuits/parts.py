@@ -187,6 +187,23 @@ class PromptPairs:
             grow=None,
         )
 
+    def without_bos(self) -> PromptPairs:
+        """The same prompts without BOS: every token and label one place further left.
+
+        Raises NotMeasured where there is no BOS to leave out.
+        """
+        if not self.bos:
+            raise NotMeasured(f"the prompts {self.name!r} have no BOS to leave out")
+        grow = self.grow
+        return replace(
+            self,
+            name=f"{self.name}:no-bos",
+            clean=_without_first(self.clean),
+            corrupted=self.corrupted and _without_first(self.corrupted),
+            bos=False,
+            grow=None if grow is None else lambda n: grow(n).without_bos(),
+        )
+
     def shuffled(self, seed: int) -> PromptPairs:
         """A control: the same text with its labels in the wrong places and others' answers.
 
@@ -230,6 +247,18 @@ def _cycles(prompts: Prompts, generator: torch.Generator) -> Int[Tensor, "batch 
         order = 1 + torch.randperm(length - 1, generator=generator)
         moved[row, order] = order.roll(1)
     return moved
+
+
+def _without_first(prompts: Prompts) -> Prompts:
+    labels = {name: at - 1 for name, at in prompts.positions.items() if name != "BOS"}
+    moved = None if prompts.moved is None else (prompts.moved[:, 1:] - 1).clamp(min=0)
+    return replace(
+        prompts,
+        tokens=prompts.tokens[:, 1:],
+        lengths=prompts.lengths - 1,
+        positions=labels,
+        moved=moved,
+    )
 
 
 def _relabelled(prompts: Prompts, moved: Tensor, donors: Tensor) -> Prompts:

@@ -67,6 +67,7 @@ class ClaimRecord:
     rank_of: int | None = None
     prompts: list[dict[str, Any]] = field(default_factory=list)
     figures: list[dict[str, Any]] = field(default_factory=list)
+    reused: list[str] = field(default_factory=list)
     caveat: str = ""
     looks: int = 0
     seed: int = 0

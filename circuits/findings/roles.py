@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from claimlens.circuits.findings import ioi
+from claimlens.circuits.findings import induction, ioi
 from claimlens.circuits.parts import Circuit
 
 ROLE_IDS = {
@@ -16,9 +16,12 @@ ROLE_IDS = {
 }
 """Every role a claim can speak of, and what playing it means."""
 
-_PUBLISHED = {circuit.model: circuit for circuit in (ioi.GPT2_SMALL,)}
+_PUBLISHED = {circuit.model: circuit for circuit in (ioi.GPT2_SMALL, induction.DISTILGPT2)}
+_OWNERS = ("openai-community/", "distilbert/")
 
 
 def circuit_of(model: str) -> Circuit | None:
     """The circuit published for the model of this hub name, if there is one."""
-    return _PUBLISHED.get(model.removeprefix("openai-community/"))
+    for owner in _OWNERS:
+        model = model.removeprefix(owner)
+    return _PUBLISHED.get(model)

@@ -1,7 +1,7 @@
 """Ablations: a model whose heads write something else.
 
-All of them replace z, the attention-weighted values before W_O, at every position. Each returns
-an edited model that any kernel takes in the model's place.
+All but `zero_values` replace z, the attention-weighted values before W_O, at every position. Each
+returns an edited model that any kernel takes in the model's place.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from claimlens.circuits.kernels.bridge import check_head
+from claimlens.circuits.kernels.bridge import Bridge, all_heads, check_head, value_head
 from claimlens.circuits.kernels.cache import Edit, Edited, Model, cache, edit_keys, edited, intact
 from claimlens.circuits.parts import Head, Prompts
-from claimlens.circuits.verdict import NotMeasured
+from claimlens.circuits.verdict import NotApplicable, NotMeasured
 
 Heads = Head | Sequence[Head]
 
@@ -43,6 +43,22 @@ def mean_ablate(model: Model, heads: Heads, over: Prompts) -> Edited:
     """
     means = {head: template_mean(z_of(model, over, head), over) for head in many(heads)}
     return edited(model, *(_constant(model, h, z, "mean", over) for h, z in means.items()))
+
+
+def zero_values(model: Model, heads: Heads) -> Edited:
+    """The model with the values of `heads` set to zero, before attention weighs them (seed 002).
+
+    Where every head has values of its own this is `zero_ablate`. Query heads of one group share
+    their values (grouped-query attention), so `heads` must then hold whole groups: raises
+    NotApplicable for a part of one. The value bias is folded into b_O and stays.
+    """
+    bridge, chosen = intact(model), many(heads)
+    for head in chosen:
+        check_head(bridge, head)
+    shared = sorted({(head.layer, value_head(bridge, head)) for head in chosen})
+    for layer, group in shared:
+        _check_group(bridge, layer, group, chosen)
+    return edited(model, *(_zero_value(layer, group) for layer, group in shared))
 
 
 def many(heads: Heads) -> tuple[Head, ...]:
@@ -74,6 +90,31 @@ def template_mean(
             )
         mean[rows] = z[rows].mean(0)
     return mean
+
+
+def _check_group(bridge: Bridge, layer: int, group: int, chosen: tuple[Head, ...]) -> None:
+    sharing = [
+        head
+        for head in all_heads(bridge)
+        if head.layer == layer and value_head(bridge, head) == group
+    ]
+    if left := [head for head in sharing if head not in chosen]:
+        raise NotApplicable(
+            f"heads {', '.join(map(str, sharing))} share their values, so those of some cannot be "
+            f"ablated without {', '.join(map(str, left))}; name them all, or use zero_ablate"
+        )
+
+
+def _zero_value(layer: int, group: int) -> Edit:
+    def apply(
+        v: Float[Tensor, "batch pos group d_head"],
+    ) -> Float[Tensor, "batch pos group d_head"]:
+        changed = v.clone()
+        changed[:, :, group] = 0
+        return changed
+
+    what = f"zero ablation of values {group} of layer {layer}"
+    return Edit(f"blocks.{layer}.attn.hook_v", apply, what, key=("zero values", layer, group))
 
 
 def _z(head: Head) -> str:

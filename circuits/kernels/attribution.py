@@ -12,7 +12,7 @@ from torch import Tensor
 from claimlens.circuits.kernels.ablate import z_of
 from claimlens.circuits.kernels.attention import pairs
 from claimlens.circuits.kernels.bridge import (
-    check_head,
+    check_direct,
     output_weights,
     unembedding,
     value_head,
@@ -38,6 +38,7 @@ def attribute(
     final scale is that of another run: an ablation shrinks the scale and so raises every head's
     attribution (Rushing & Nanda 2024), which is no change of the head.
     """
+    check_direct(intact(model), head)
     answer, wrong = answer_tokens(prompts)
     unembed = unembedding(intact(model)).T
     direction = unembed[answer] - unembed[wrong] if toward == "logit_diff" else unembed[answer]
@@ -59,7 +60,7 @@ def moved(
     on the unembedding of the token at `src`: positive where the head copies what it looks at,
     negative where it suppresses it. Slots are paired and averaged.
     """
-    check_head(intact(model), head)
+    check_direct(intact(model), head)
     name, values = f"blocks.{head.layer}.attn.hook_pattern", f"blocks.{head.layer}.attn.hook_v"
     run = cache(model, prompts, [name, values, FINAL_SCALE])
     weight = pairs(run[name][:, head.index], prompts, dst, src)

@@ -74,6 +74,24 @@ def mlp_output_bias(model: Bridge, layer: int) -> Float[Tensor, " d_model"]:
     return torch.zeros_like(mlp_output_weights(model, layer)[0]) if bias is None else bias.detach()
 
 
+def mlp_input_weights(model: Bridge, layer: int) -> Float[Tensor, "d_model d_mlp"]:
+    """W_in of an MLP; raises NotApplicable for a gated one, whose neurons are products."""
+    block = _weights(model).blocks[layer].mlp
+    if getattr(block, "W_gate", None) is not None:
+        raise NotApplicable(
+            f"the MLP of layer {layer} is gated: a neuron is a product of two readings of the "
+            "residual stream, so no sum of components passes through it"
+        )
+    weights: Tensor = block.W_in
+    return weights.detach()
+
+
+def mlp_input_bias(model: Bridge, layer: int) -> Float[Tensor, " d_mlp"]:
+    """b_in of an MLP; zeros in a model without one."""
+    bias: Tensor | None = getattr(_weights(model).blocks[layer].mlp, "b_in", None)
+    return torch.zeros_like(mlp_input_weights(model, layer)[0]) if bias is None else bias.detach()
+
+
 def query_weights(model: Bridge, head: Head) -> Float[Tensor, "d_model d_head"]:
     """W_Q of one head; it reads the normalised residual stream."""
     check_head(model, head)
@@ -116,7 +134,7 @@ def value_bias(model: Bridge, head: Head) -> Float[Tensor, " d_head"]:
 
 
 def embedding(model: Bridge) -> Float[Tensor, "d_vocab d_model"]:
-    """W_E: what each token adds to the residual stream, scaled where the model scales it (Gemma)."""
+    """W_E: what each token adds to the residual stream, scaled where the model does so (Gemma)."""
     ids = torch.arange(int(model.cfg.d_vocab), device=unembedding(model).device)
     with torch.no_grad():
         rows: Tensor = _weights(model).embed(ids[None])
@@ -180,6 +198,50 @@ def soft_cap(model: Bridge) -> float | None:
     return cap if cap > 0 else None
 
 
+def output_norm(
+    model: Bridge, layer: int, x: Float[Tensor, "*batch d_model"], place: Literal["attn", "mlp"]
+) -> Float[Tensor, "*batch d_model"]:
+    """The normalisation of what attention or the MLP wrote (Gemma 2); x itself without one."""
+    norm = _output_norm(model, layer, place)
+    return x if norm is None else _applied(norm, x)
+
+
+def check_plain_output(model: Bridge, head: Head) -> None:
+    """Raise NotApplicable where W_O is not the last thing that a head's output goes through."""
+    check_head(model, head)
+    if _output_norm(model, head.layer, "attn") is not None:
+        raise NotApplicable(
+            f"what {head} writes is normalised together with the other heads' output before it "
+            "joins the residual stream: its W_OV alone does not say what it writes"
+        )
+
+
+def check_direct(model: Bridge, head: Head) -> None:
+    """Raise NotApplicable where a head's direct effect on a logit is no sum over what it writes."""
+    check_plain_output(model, head)
+    if soft_cap(model) is not None:
+        raise NotApplicable(
+            "this model's logits are soft-capped, so no head adds to them directly; ablate the "
+            "head in place of attributing to it"
+        )
+
+
+def attention_bias(model: Bridge, layer: int) -> Float[Tensor, " d_model"]:
+    """b_O: what the attention of a layer writes whatever its heads do; zeros without a bias."""
+    bias: Tensor | None = getattr(_weights(model).blocks[layer].attn, "b_O", None)
+    return torch.zeros_like(unembedding(model)[:, 0]) if bias is None else bias.detach()
+
+
+def embeds_positions(model: Bridge) -> bool:
+    """Whether positions are embedded and added to the tokens (GPT-2), as by no rotary model."""
+    return str(model.cfg.positional_embedding_type) == "standard"
+
+
+def tied(model: Bridge) -> bool:
+    """Whether the unembedding is the embedding, before folding."""
+    return bool(_weights(model).original_model.config.tie_word_embeddings)
+
+
 def weights_version(model: Bridge) -> int:
     """A number that changes whenever a weight is changed in place."""
     return sum(weight._version for weight in _weights(model).parameters())
@@ -206,6 +268,12 @@ def _bias(
     except AttributeError:
         return None
     return None if biases is None else biases.detach()
+
+
+def _output_norm(model: Bridge, layer: int, place: Literal["attn", "mlp"]) -> Any:
+    name = {"attn": "ln1_post", "mlp": "ln2_post"}[place]
+    modules: Any = _weights(model).blocks[layer]._modules
+    return modules.get(name)
 
 
 def _applied(module: Any, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:

@@ -7,8 +7,8 @@ any kernel takes it in the model's place: `logit_diff(zero_ablate(model, head), 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Hashable, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -49,6 +49,39 @@ class Edited:
 Model = Bridge | Edited
 
 
+@dataclass(frozen=True, eq=False)
+class Hooks:
+    """Edits, and activations to keep, as the hooks of one run; afterwards, what became of them."""
+
+    edits: Sequence[Edit]
+    names: Sequence[str]
+    prompts: Prompts | None = None
+    graph: bool = False
+    kept: dict[str, Tensor] = field(default_factory=dict)
+    fired: set[int] = field(default_factory=set)
+
+    def check_names(self, known: Collection[str]) -> None:
+        """Raise NotMeasured for a hook that is not among those of the model."""
+        for name in (*self.names, *(edit.hook for edit in self.edits)):
+            if name not in known:
+                near = difflib.get_close_matches(name, known, 3)
+                raise NotMeasured(f"the model has no hook {name!r}; near names: {', '.join(near)}")
+
+    def pairs(self) -> list[tuple[str, Callable[..., Tensor | None]]]:
+        """Names and functions, edits first: what is kept is what the edits left."""
+        edits = [(edit.hook, _edit_hook(edit, self.prompts, self.fired)) for edit in self.edits]
+        return [*edits, *((name, _keep_hook(name, self.kept, self.graph)) for name in self.names)]
+
+    def check_fired(self) -> None:
+        """Raise NotMeasured where a hook was never reached."""
+        silent = [edit.what for edit in self.edits if id(edit) not in self.fired]
+        silent += [name for name in self.names if name not in self.kept]
+        if silent:
+            raise NotMeasured(
+                f"a hook did not fire: {', '.join(silent)}; nothing was changed there"
+            )
+
+
 def edited(model: Model, *edits: Edit) -> Edited:
     """The model with these edits after any it already has."""
     if isinstance(model, Edited):
@@ -80,6 +113,17 @@ def cache(model: Model, prompts: Prompts, names: Sequence[str] = ()) -> Cache:
     return known
 
 
+def differentiable(model: Model, prompts: Prompts, names: Sequence[str]) -> Cache:
+    """As `cache`, never remembered, with the graph from the named activations to the logits.
+
+    Raises NotMeasured where an activation is not part of any graph (frozen weights).
+    """
+    run = _forward(model, prompts, names, graph=True)
+    if cut := [name for name in names if not run[name].requires_grad]:
+        raise NotMeasured(f"no gradient reaches {', '.join(cut)}: unfreeze the model's weights")
+    return run
+
+
 def edit_keys(model: Model) -> tuple[Hashable, ...]:
     """What the edits of a model do, in order; empty for a model without edits.
 
@@ -104,38 +148,24 @@ def _place(edit: Edit, prompts: Prompts) -> Hashable:
     return None if edit.at is None else repr(prompts.at(edit.at).tolist())
 
 
-def _forward(model: Model, prompts: Prompts, names: Sequence[str]) -> Cache:
+def _forward(model: Model, prompts: Prompts, names: Sequence[str], graph: bool = False) -> Cache:
     bridge = intact(model)
-    edits = model.edits if isinstance(model, Edited) else ()
-    _check_names(bridge, [*names, *(edit.hook for edit in edits)])
-    fired: set[int] = set()
-    kept: dict[str, Tensor] = {}
-    hooks: list[tuple[str, Callable[..., Tensor | None]]]
-    hooks = [(edit.hook, _edit_hook(edit, prompts, fired)) for edit in edits]
-    hooks += [(name, _keep_hook(name, kept)) for name in names]
-    with torch.no_grad():
-        logits: Tensor = bridge.run_with_hooks(prompts.tokens, fwd_hooks=hooks)
-    silent = [edit.what for edit in edits if id(edit) not in fired]
-    silent += [name for name in names if name not in kept]
-    if silent:
-        raise NotMeasured(f"a hook did not fire: {', '.join(silent)}; nothing was changed there")
+    hooks = Hooks(model.edits if isinstance(model, Edited) else (), names, prompts, graph)
+    hooks.check_names(hook_names(bridge))
+    with torch.set_grad_enabled(graph):
+        logits: Tensor = bridge.run_with_hooks(prompts.tokens, fwd_hooks=hooks.pairs())
+    hooks.check_fired()
     inside = torch.arange(prompts.tokens.shape[1], device=logits.device) < prompts.lengths[:, None]
     if not bool(torch.isfinite(logits[inside]).all()):
         raise NotMeasured("the model's logits are not finite; check its weights and dtype")
-    return Cache(logits, kept)
+    return Cache(logits, hooks.kept)
 
 
-def _check_names(bridge: Bridge, names: Sequence[str]) -> None:
-    known = hook_names(bridge)
-    for name in names:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, 3)
-            raise NotMeasured(f"the model has no hook {name!r}; near names: {', '.join(near)}")
-
-
-def _apply(edit: Edit, value: Tensor, prompts: Prompts) -> Tensor:
+def _apply(edit: Edit, value: Tensor, prompts: Prompts | None) -> Tensor:
     if edit.at is None:
         return edit.apply(value)
+    if prompts is None:
+        raise NotMeasured(f"{edit.what}: a labelled position needs prompts; leave `at` out")
     rows = torch.arange(len(prompts), device=value.device)[:, None]
     index = prompts.at(edit.at)
     changed = value.clone()
@@ -143,7 +173,7 @@ def _apply(edit: Edit, value: Tensor, prompts: Prompts) -> Tensor:
     return changed
 
 
-def _edit_hook(edit: Edit, prompts: Prompts, fired: set[int]) -> Callable[..., Tensor]:
+def _edit_hook(edit: Edit, prompts: Prompts | None, fired: set[int]) -> Callable[..., Tensor]:
     def hook(value: Tensor, hook: object) -> Tensor:
         new = _apply(edit, value, prompts)
         if new.shape != value.shape:
@@ -161,8 +191,9 @@ def _edit_hook(edit: Edit, prompts: Prompts, fired: set[int]) -> Callable[..., T
     return hook
 
 
-def _keep_hook(name: str, kept: dict[str, Tensor]) -> Callable[..., None]:
-    def hook(value: Tensor, hook: object) -> None:
-        kept[name] = value.detach()
+def _keep_hook(name: str, kept: dict[str, Tensor], graph: bool) -> Callable[..., Tensor | None]:
+    def hook(value: Tensor, hook: object) -> Tensor | None:
+        kept[name] = value if graph else value.detach()
+        return value if graph else None  # else the model goes on with another view of it
 
     return hook

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
-from einops import einsum, rearrange
+from einops import einsum
 from jaxtyping import Float
 from torch import Tensor
 
-from claimlens.circuits.kernels.attribution import FINAL_SCALE
-from claimlens.circuits.kernels.bridge import all_heads, output_weights, unembedding, value_head
-from claimlens.circuits.kernels.cache import Model, cache, intact
-from claimlens.circuits.parts import Position, Prompts
+from claimlens.circuits.figures import TokenMap
+from claimlens.circuits.kernels.bridge import all_heads, unembedding
+from claimlens.circuits.kernels.cache import Model, intact
+from claimlens.circuits.kernels.direct import LOOKS, DirectRun, by_layer, direct_run, not_bos, wide
+from claimlens.circuits.parts import Head, Position, Prompts
 
 
 def copy_effect(
@@ -23,29 +27,130 @@ def copy_effect(
     alone. Negative for copy suppressors. From the copy-suppression notebook (seed 001), where it
     is the attention-weighted effect at one destination.
     """
-    bridge = intact(model)
-    layers = int(bridge.cfg.n_layers)
-    names = [f"blocks.{n}.attn.hook_{what}" for n in range(layers) for what in ("pattern", "v")]
-    run = cache(model, prompts, [*names, FINAL_SCALE])
+    heads = all_heads(intact(model))
+    run = direct_run(model, prompts, heads, LOOKS)
     rows, end = torch.arange(len(prompts), device=prompts.tokens.device), prompts.at("END")[:, 0]
-    scale = run[FINAL_SCALE][rows, end]
-    own = unembedding(bridge).T[prompts.tokens]
     counted = _counted(prompts, src)
+    own = run.own if src is None else wide(unembedding(run.bridge).T[prompts.tokens])
     effects = []
-    for head in all_heads(bridge):
-        weight = run[f"blocks.{head.layer}.attn.hook_pattern"][rows, head.index, end]
-        value = run[f"blocks.{head.layer}.attn.hook_v"][:, :, value_head(bridge, head)]
-        written = value @ output_weights(bridge, head)
-        effect = einsum(written, own, "batch src d_model, batch src d_model -> batch src") / scale
-        effects.append((weight * effect * counted).sum(1))
-    return rearrange(effects, "(layer head) batch -> batch layer head", layer=layers)
+    for head in heads:
+        effect = einsum(run.moved(head), own, "batch src d, batch src d -> batch src")
+        weight = run.pattern(head)[rows, end]
+        effects.append((weight * effect / run.scale[rows, end] * counted).sum(1))
+    return by_layer(torch.stack(effects, 1), model)
+
+
+@dataclass(frozen=True, eq=False)
+class SourceEffects:
+    """Direct effects of each head on the own logits of the tokens it attends to [logits].
+
+    With the attention a(q, k) from destination q to source k, and the effect d(q, k) of attending
+    from q to k alone on the logit of k's token at q, each a(q, k) d(q, k) is a share of the logit:
+    `per_source` sums it over q, `per_destination` over k. `per_sequence` is the mean of
+    `per_source` weighted by the attention that each source is paid, sum over q of a(q, k): NaN
+    where nothing that counts was attended to.
+    """
+
+    per_source: Float[Tensor, "batch layer head src"]
+    per_destination: Float[Tensor, "batch layer head dst"]
+    per_sequence: Float[Tensor, "batch layer head"]
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Which looks count: BOS is neither source nor destination in any of them.
+
+    `self_attention`: also those of a token at itself; `at_least`: only those of so much attention
+    [probability]; `negative_only`: only from sources whose value lowers their own token's logit.
+    """
+
+    self_attention: bool = True
+    at_least: float = 0.0
+    negative_only: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.at_least <= 1:
+            raise ValueError(
+                f"at_least={self.at_least:g}; an attention probability from 0 to 1, as 0.1"
+            )
+
+
+ALL = Counted()
+
+
+def source_effects(model: Model, prompts: Prompts, counted: Counted = ALL) -> SourceEffects:
+    """The effects of all heads, by source, by destination and by sequence, from one forward pass.
+
+    From seed 001, `hook_fn_at_result` and `hook_fn_at_scale`: `per_source` and `per_sequence` are
+    its "per_position" and "per_sequence", with its weighting: by attention, then by attention per
+    source. The final scale is frozen. In shuffled prompts the logit read is that of another token.
+    """
+    heads = all_heads(intact(model))
+    run = direct_run(model, prompts, heads, LOOKS)
+    mask, own = _mask(prompts, counted), run.own
+    each = [_effects_of(run, head, mask, own, counted) for head in heads]
+    source, destination, sequence = (
+        by_layer(torch.stack(parts, 1), model) for parts in zip(*each, strict=True)
+    )
+    return SourceEffects(source, destination, sequence)
+
+
+def source_effect(
+    model: Model, prompts: Prompts, head: Head, counted: Counted = ALL
+) -> Float[Tensor, " batch"]:
+    """`source_effects(...).per_sequence` of one head [logits]: negative for a copy suppressor."""
+    run = direct_run(model, prompts, [head], LOOKS)
+    return _effects_of(run, head, _mask(prompts, counted), run.own, counted)[2]
+
+
+def effect_map(
+    title: str,
+    words: Sequence[Sequence[str]],
+    effects: Float[Tensor, "batch layer head pos"],
+    heads: Sequence[Head],
+) -> TokenMap:
+    """Effects at each token [logits], a frame for each head, all on one colour scale (seed 001).
+
+    `words` are the strings of the first prompts' tokens, BOS included, without padding: as many
+    prompts are shown. Raises ValueError where a prompt has more words than positions.
+    """
+    lengths = [len(row) for row in words]
+    if len(words) > len(effects) or max(lengths, default=0) > effects.shape[-1]:
+        raise ValueError(
+            f"{len(words)} prompts of up to {max(lengths, default=0)} words for effects at "
+            f"{len(effects)} prompts of {effects.shape[-1]} positions; give the same prompts"
+        )
+    frames = {
+        str(head): [effects[i, head.layer, head.index, :n].tolist() for i, n in enumerate(lengths)]
+        for head in heads
+    }
+    return TokenMap(title, "logits", words, frames)
+
+
+def _effects_of(
+    run: DirectRun, head: Head, mask: Tensor, own: Tensor, counted: Counted
+) -> tuple[Tensor, Tensor, Tensor]:
+    pattern = run.pattern(head)
+    attention = torch.where(pattern >= counted.at_least, pattern, 0.0) * mask
+    effect = einsum(run.moved(head), own, "batch src d, batch src d -> batch src")
+    if counted.negative_only:
+        effect = effect.clamp(max=0.0)
+    share = attention * effect[:, None] / run.scale
+    per_source, weight = share.sum(1), attention.sum(1)
+    return per_source, share.sum(2), (per_source * weight).sum(1) / weight.sum(1)
+
+
+def _mask(prompts: Prompts, counted: Counted) -> Float[Tensor, "batch dst src"]:
+    """1 where a look from dst to src counts."""
+    text = not_bos(prompts)
+    mask = einsum(text, text, "batch dst, batch src -> batch dst src")
+    if counted.self_attention:
+        return mask
+    return mask * (1 - torch.eye(mask.shape[1], dtype=mask.dtype, device=mask.device))
 
 
 def _counted(prompts: Prompts, src: str | Position | None) -> Float[Tensor, "batch pos"]:
     """1 at the sources that count, 0 elsewhere."""
     if src is None:
-        counted = torch.ones(prompts.tokens.shape, device=prompts.tokens.device)
-        counted[:, 0] = 0
-        return counted
-    zero = torch.zeros(prompts.tokens.shape, device=prompts.tokens.device)
-    return zero.scatter(1, prompts.at(src), 1.0)
+        return not_bos(prompts)
+    return torch.zeros_like(not_bos(prompts)).scatter(1, prompts.at(src), 1.0)

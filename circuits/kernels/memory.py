@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -77,6 +78,22 @@ def remembering(memory: Memory) -> Iterator[None]:
         yield
     finally:
         _CURRENT.reset(token)
+
+
+def recalled(key: Hashable, held: Any, compute: Callable[[], Tensor]) -> Tensor:
+    """A tensor that is no forward pass, computed once where a memory is in force.
+
+    As in `Memory`, the key says everything that changes the numbers, and `held` keeps alive the
+    objects whose identities it holds.
+    """
+    memory = current()
+    if memory is None:
+        return compute()
+    known = memory.find(key)
+    if known is None:
+        known = Cache(torch.empty(0, 0, 0), {"value": compute()})
+        memory.keep(key, known, held)
+    return known["value"]
 
 
 def current() -> Memory | None:

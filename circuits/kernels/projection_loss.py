@@ -1,0 +1,184 @@
+"""The loss when a head's direct output keeps only a part: what it writes on the source tokens'
+unembeddings, the rest, or nothing."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Literal, get_args
+
+import torch
+from einops import einsum
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from claimlens.circuits.kernels.bridge import all_heads
+from claimlens.circuits.kernels.cache import Model, intact
+from claimlens.circuits.kernels.direct import (
+    Change,
+    DirectRun,
+    Score,
+    after_places,
+    by_layer,
+    direct_run,
+    inside,
+    swept,
+    wide,
+)
+from claimlens.circuits.parts import Head, Position, Prompts
+
+Keep = Literal["projection", "perpendicular", "nothing"]
+"""Which part of a head's output stays."""
+KEEPS: tuple[Keep, ...] = get_args(Keep)
+
+
+def loss_change(
+    model: Model,
+    prompts: Prompts,
+    head: Head,
+    keep: Keep,
+    *,
+    negative_only: bool = False,
+    size: bool = False,
+    at: str | Position | None = None,
+) -> Float[Tensor, " batch"]:
+    """How much the loss rises when only a part of `head`'s direct output is kept [nats/token].
+
+    The mean over the predictions *of* the tokens at a label, or of every token but the first, as
+    `loss`. With `size` the mean of its absolute value: rises and falls of the tokens don't cancel.
+    See `loss_changes`.
+    """
+    dst, counted = _destinations(prompts, at)
+    run = direct_run(model, prompts, [head])
+    changed = swept(run, [head], dst, _change(keep, negative_only), _scoring)[:, 0]
+    change = changed - clean_losses(run, dst)
+    return ((change.abs() if size else change) * counted).sum(1) / counted.sum(1)
+
+
+def loss_changes(
+    model: Model,
+    prompts: Prompts,
+    keep: Keep,
+    *,
+    negative_only: bool = False,
+    proportional: bool = False,
+) -> Float[Tensor, "batch layer head pos"]:
+    """The same for every head and token, from one forward pass [nats]; at the token predicted.
+
+    What a head moves from a source is split along and orthogonal to the unembedding of the token
+    there. Kept is the first part ("projection"), the second ("perpendicular"), or neither, with
+    the final scale and all other components as they were. With `negative_only` the projection
+    holds only what lowers the source's own logit, the perpendicular part all the rest. In logits
+    the changes of the two add up to that of "nothing". `proportional` divides by the clean loss
+    of each token [fraction]. 0 where nothing is predicted: at the first token and the padding.
+
+    From seed 001, `compute_loss_diffs_from_projection` and `hook_fn_at_result` with
+    `return_new_loss`; as there, BOS is a source like any other. Raises NotApplicable where the
+    model normalises what its heads write.
+    """
+    dst, counted = _destinations(prompts, None)
+    heads = all_heads(intact(model))
+    run = direct_run(model, prompts, heads)
+    clean = clean_losses(run, dst)[:, None]
+    change = swept(run, heads, dst, _change(keep, negative_only), _scoring) - clean
+    if proportional:
+        change = change / clean
+    change = torch.where(counted[:, None] > 0, change, 0.0)
+    return by_layer(torch.nn.functional.pad(change, (1, 0)), model)
+
+
+def kept(
+    run: DirectRun, head: Head, keep: Keep, negative_only: bool = False
+) -> Float[Tensor, "batch dst d_model"]:
+    """The part of a head's direct output that stays [residual stream].
+
+    The perpendicular part is summed up source by source, not taken as a remainder of z.
+    """
+    if keep == "nothing":
+        return torch.zeros_like(run.written(head))
+    moved, own = run.moved(head), run.own
+    along = projected(moved, own, negative_only)
+    part = along if keep == "projection" else moved - along
+    return einsum(run.pattern(head), part, "batch dst src, batch src d -> batch dst d")
+
+
+def projected(
+    vectors: Float[Tensor, "*batch d_model"],
+    directions: Float[Tensor, "*batch d_model"],
+    negative_only: bool = False,
+) -> Float[Tensor, "*batch d_model"]:
+    """Each vector's projection on its direction, if need be only where it points against it.
+
+    Nothing where the direction has length 0: there is nothing to write along.
+    """
+    along, squared = (vectors * directions).sum(-1, keepdim=True), directions.square().sum(-1)
+    if negative_only:
+        along = along.clamp(max=0.0)
+    length = squared[..., None]
+    return torch.where(length > 0, along / length, 0.0) * directions
+
+
+def projection_gap(
+    model: Model,
+    prompts: Prompts,
+    *,
+    negative_only: bool = False,
+    at: str | Position | None = None,
+) -> Float[Tensor, " batch"]:
+    """How far the changes of projection and perpendicular part are from that of ablating [logits].
+
+    The largest difference over all heads and the whole vocabulary, for the predictions made after
+    the tokens at a label, or after every token but the first. The parts are summed from values
+    and patterns, the ablation is taken from z: they agree where the model is what its hooks say.
+    """
+
+    def gap(run: DirectRun, head: Head) -> Float[Tensor, "batch dst d_model"]:
+        along, across, ablated = (_change(keep, negative_only)(run, head) for keep in KEEPS)
+        return along + across - ablated
+
+    def largest(clean: Tensor, following: Tensor) -> Score:
+        return lambda after: (after - clean).abs().amax(-1)
+
+    heads = all_heads(intact(model))
+    run = direct_run(model, prompts, heads)
+    dst, counted = after_places(prompts, at)
+    return (swept(run, heads, dst, gap, largest) * counted[:, None]).amax((1, 2))
+
+
+def clean_losses(run: DirectRun, dst: Int[Tensor, "batch slot"]) -> Float[Tensor, "batch slot"]:
+    """The loss of the prediction made at each destination, prompt by prompt [nats]."""
+    logits, tokens = run.cache.logits, run.prompts.tokens
+    rows = zip(tokens, logits, dst, strict=True)
+    return torch.stack([_loss_of(token[at + 1], wide(logit[at])) for token, logit, at in rows])
+
+
+def check_keep(keep: str) -> None:
+    """Raise ValueError where `keep` names no part."""
+    if keep not in KEEPS:
+        raise ValueError(f"keep={keep!r}; expected one of {', '.join(KEEPS)}")
+
+
+def _change(keep: Keep, negative_only: bool) -> Change:
+    check_keep(keep)
+    return lambda run, head: kept(run, head, keep, negative_only) - run.written(head)
+
+
+def _scoring(clean: Tensor, following: Int[Tensor, "batch slot"]) -> Score:
+    return partial(_loss_of, following)
+
+
+def _loss_of(following: Tensor, logits: Tensor) -> Tensor:
+    return logits.logsumexp(-1) - logits.gather(-1, following[..., None])[..., 0]
+
+
+def _destinations(
+    prompts: Prompts, at: str | Position | None
+) -> tuple[Int[Tensor, "batch slot"], Float[Tensor, "batch slot"]]:
+    """Where predictions are made, and 1 where one of them counts."""
+    if at is None:
+        width = prompts.tokens.shape[1] - 1
+        every = torch.arange(width, device=prompts.tokens.device).repeat(len(prompts), 1)
+        return every, inside(prompts)[:, 1:]
+    predicted = prompts.at(at)
+    if bool((predicted == 0).any()):
+        raise ValueError(f"position {at} includes the first token, which nothing predicts")
+    return predicted - 1, torch.ones_like(predicted, dtype=torch.get_default_dtype())

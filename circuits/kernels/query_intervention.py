@@ -1,0 +1,222 @@
+"""Query and key interventions: a vector is added to what one head reads.
+
+The query or key of the head at a position is that of its input plus scale x vector; what every
+other head reads stays as it was. From seed 000: `kq_rewrite_hook` (the intervention) and
+`causal_write_into_component` (scales, ablations, readouts).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from claimlens.circuits.kernels.attention import Weight, attention_sum
+from claimlens.circuits.kernels.bridge import (
+    Bridge,
+    key_weights,
+    norm_parts,
+    query_weights,
+    value_head,
+)
+from claimlens.circuits.kernels.cache import Edit, Edited, Model, cache, edited, intact
+from claimlens.circuits.kernels.memory import Memory, current, remembering
+from claimlens.circuits.metrics import logit_diff
+from claimlens.circuits.parts import Head, Position, Prompts
+from claimlens.circuits.verdict import NotApplicable, NotMeasured
+
+Into = Literal["query", "key"]
+"""Which of the two the vector reaches."""
+Norm = Literal["free", "frozen", "after"]
+"""Where the vector enters: before the normalisation, whose scale then is that of the changed input
+(free) or that of the unedited run (frozen), or after it."""
+Readout = Callable[[Model, Prompts, Head], Float[Tensor, " batch"]]
+"""What is read from a run with an intervention in the given head, one value per prompt."""
+
+
+def inject(
+    model: Model,
+    prompts: Prompts,
+    head: Head,
+    vector: Float[Tensor, "batch d_model"],
+    scale: float = 1.0,
+    *,
+    into: Into = "query",
+    at: str | Position = "END",
+    norm: Norm = "free",
+) -> Edited:
+    """The model in which `head` reads, at `at`, its input plus scale x `vector`, one per prompt.
+
+    Must be run on `prompts`. The input is that of the run under way with its other edits: ablate
+    heads first, and inject into the result. Scale 0 is a declared no-op. Several injections into
+    one head each start from its unchanged input; add the vectors instead. Raises ValueError for
+    vectors of another shape or a scale that is no finite number, NotMeasured for an unknown
+    position, NotApplicable for a key that several heads share.
+    """
+    bridge, place = intact(model), at if isinstance(at, Position) else Position.parse(at)
+    _check(bridge, prompts, vector, scale)
+    prompts.at(place)  # an unknown position is an error here, not in the run
+    weights, hook, slot = _reads(bridge, head, into)
+    frozen = _clean_scale(bridge, prompts, head, place) if norm == "frozen" else None
+    change = _Change(bridge, head.layer, scale * vector, norm, frozen)
+
+    def apply(
+        own: Float[Tensor, "batch slot head d_head"],
+    ) -> Float[Tensor, "batch slot head d_head"]:
+        new = own.clone()
+        new[:, :, slot] += (change.of_input() @ weights).to(own.dtype)
+        return new
+
+    what = f"{scale:g} x vectors in the {into} of {head} at {place}"
+    key = ("inject", head, into, norm, scale, _digest(vector), _digest(frozen))
+    return edited(
+        model,
+        Edit(_input(head), change.look, what, noop=True, key=("look", head.layer), at=place),
+        Edit(hook, apply, what, noop=scale == 0, key=key, at=place),
+    )
+
+
+def sweep(
+    model: Model,
+    prompts: Prompts,
+    heads: Sequence[Head],
+    vector: Float[Tensor, "batch d_model"],
+    scales: Sequence[float],
+    readouts: Mapping[str, Readout] | None = None,
+    *,
+    into: Into = "query",
+    at: str | Position = "END",
+    norm: Norm = "free",
+) -> dict[str, Float[Tensor, "head scale batch"]]:
+    """Each readout with scale x `vector` injected into each of `heads` alone, at every scale.
+
+    Without readouts, the logit difference [logits], as in seed 000. One forward per head and
+    scale, shared by all readouts. Raises ValueError for a grid of fewer than two scales.
+    """
+    _check_grid(scales)
+    if not heads:
+        raise ValueError("no heads given; a sweep needs at least one to inject into")
+    asked = {"logit difference": _logit_diff} if readouts is None else readouts
+    read: dict[str, list[Tensor]] = {name: [] for name in asked}
+    for head in heads:
+        for scale in scales:
+            model_with = inject(
+                model, prompts, head, vector, float(scale), into=into, at=at, norm=norm
+            )
+            with remembering(current() or Memory()):  # the readouts share one run
+                for name, readout in asked.items():
+                    read[name].append(readout(model_with, prompts, head))
+    shape = (len(heads), len(scales), len(prompts))
+    return {name: torch.stack(values).reshape(shape) for name, values in read.items()}
+
+
+def attention_readouts(
+    terms: Sequence[str], dst: str | Position = "END", of: Weight = "probability"
+) -> dict[str, Readout]:
+    """Readouts of the head's attention from `dst`, as `["IO", "S1", "S2", "IO-S1", "BOS"]`."""
+
+    def readout(term: str) -> Readout:
+        return lambda model, prompts, head: attention_sum(model, prompts, head, term, dst, of)
+
+    return {term: readout(term) for term in terms}
+
+
+@dataclass(eq=False)
+class _Change:
+    """How what a head reads at a position changes, in the run that is under way."""
+
+    bridge: Bridge
+    layer: int
+    added: Float[Tensor, "batch d_model"]
+    norm: Norm
+    frozen: Float[Tensor, "batch slot 1"] | None
+    seen: Float[Tensor, "batch slot d_model"] | None = None
+
+    def look(self, own: Float[Tensor, "batch slot d_model"]) -> Float[Tensor, "batch slot d_model"]:
+        """Keep what the layer's normalisation is given there in this run."""
+        self.seen = own
+        return own
+
+    def of_input(self) -> Float[Tensor, "batch slot d_model"]:
+        """The normalised input with the vector, less the one without."""
+        own, self.seen = self.seen, None
+        if own is None or len(own) != len(self.added):
+            raise NotMeasured(
+                f"the vectors are for {len(self.added)} prompts, this run has "
+                f"{0 if own is None else len(own)}; run it on the prompts it was made for"
+            )
+        added = self.added[:, None].expand_as(own)
+        if self.norm == "after":
+            return added
+        before, scale = norm_parts(self.bridge, self.layer, own)
+        after, free = norm_parts(self.bridge, self.layer, own + added)
+        return after / (free if self.frozen is None else self.frozen) - before / scale
+
+
+def _clean_scale(
+    bridge: Bridge, prompts: Prompts, head: Head, at: Position
+) -> Float[Tensor, "batch slot 1"]:
+    """The scale of the layer's normalisation in the unedited run."""
+    x = cache(bridge, prompts, [_input(head)])[_input(head)]
+    rows = torch.arange(len(prompts), device=x.device)[:, None]
+    return norm_parts(bridge, head.layer, x[rows, prompts.at(at)])[1]
+
+
+def _reads(
+    bridge: Bridge, head: Head, into: Into
+) -> tuple[Float[Tensor, "d_model d_head"], str, int]:
+    """The weights that make a head's query or key, their hook, and the head's place in it."""
+    hook = f"blocks.{head.layer}.attn.hook_{into[0]}"
+    if into == "query":
+        return query_weights(bridge, head), hook, head.index
+    shared = value_head(bridge, head)
+    others = (Head(head.layer, index) for index in range(int(bridge.cfg.n_heads)))
+    sharing = [other for other in others if other != head and value_head(bridge, other) == shared]
+    if sharing:
+        raise NotApplicable(
+            f"{head} shares its key with {', '.join(map(str, sharing))}, so there is no key input "
+            "of this head alone; intervene on its query"
+        )
+    return key_weights(bridge, head), hook, shared
+
+
+def _check(bridge: Bridge, prompts: Prompts, vector: Tensor, scale: float) -> None:
+    expected = (len(prompts), int(bridge.cfg.d_model))
+    if tuple(vector.shape) != expected:
+        raise ValueError(
+            f"vectors of shape {tuple(vector.shape)}; expected one per prompt, {expected}. "
+            "Repeat a vector that all prompts share"
+        )
+    if not math.isfinite(scale):
+        raise ValueError(f"scale {scale}: expected a finite number")
+
+
+def _check_grid(scales: Sequence[float]) -> None:
+    if len(scales) < 2 or len(set(scales)) < len(scales):
+        raise ValueError(
+            f"a grid of scales {list(scales)}; expected two or more, all different. "
+            "For a single scale use `inject`"
+        )
+
+
+def _input(head: Head) -> str:
+    """The hook on what the normalisation before attention is given."""
+    return f"blocks.{head.layer}.ln1.hook_in"
+
+
+def _logit_diff(model: Model, prompts: Prompts, head: Head) -> Float[Tensor, " batch"]:
+    return logit_diff(model, prompts)
+
+
+def _digest(tensor: Tensor | None) -> str:
+    """Everything in a tensor, in short: equal tensors share a run, whichever object holds them."""
+    if tensor is None:
+        return ""
+    data = tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()
+    return hashlib.sha256(f"{tensor.dtype} {tuple(tensor.shape)}".encode() + data).hexdigest()
