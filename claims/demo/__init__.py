@@ -1,0 +1,1 @@
+"""Claims of the TransformerLens main demo about running a model."""

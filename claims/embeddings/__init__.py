@@ -1,0 +1,1 @@
+"""Claims about what later layers read at a token."""

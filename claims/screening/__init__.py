@@ -1,0 +1,1 @@
+"""Claims about guesses by gradient, and what they are worth."""

@@ -1,0 +1,1 @@
+"""Claims about tokens: what prompts are made of."""

@@ -1,0 +1,1 @@
+"""Claims about what is read off the weights, without running a prompt."""
