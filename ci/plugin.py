@@ -141,8 +141,8 @@ class Reporter:
         return Path(given) if given else self.config.rootpath / ".claimlens" / "runs"
 
     def _options(self) -> dict[str, Any]:
-        names = ("claims_model", "claims_device", "claims_dtype", "claims_seed")
-        return {name: self.config.getoption(name, None) for name in names}
+        names = ("model", "device", "dtype", "seed", "results")
+        return {f"claims_{n}": self.config.getoption(f"claims_{n}", None) for n in names}
 
     def _shown_path(self) -> str:
         path = Path(self.file.path)

@@ -7,6 +7,7 @@ import os
 import platform
 import secrets
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +26,7 @@ class RunFile:
     @classmethod
     def create(cls, folder: Path, options: dict[str, Any]) -> RunFile:
         """Open `<utc>-<id>.jsonl` in `folder` and write its header; raises OSError."""
-        folder.mkdir(parents=True, exist_ok=True)
+        _make(folder)
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         path = folder / f"{stamp}-{secrets.token_hex(4)}.jsonl"
         run = cls(path, path.open("x", encoding="utf-8"))
@@ -54,6 +55,14 @@ class RunFile:
         self._stream.write(json.dumps(line, allow_nan=False) + "\n")
         self._stream.flush()
         os.fsync(self._stream.fileno())
+
+
+def _make(folder: Path) -> None:
+    """The folder, and where it is new a `.gitignore`: results are no part of a repository."""
+    if not folder.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError), (folder / ".gitignore").open("x", encoding="utf-8") as file:
+            file.write("*\n")
 
 
 def read_run(path: Path) -> tuple[dict[str, Any], list[ClaimRecord]]:

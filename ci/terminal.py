@@ -84,6 +84,8 @@ def _summary(record: ClaimRecord) -> str:
         parts.append(record.reason)
     if record.expected != "holds":
         parts.append(f"expected: {record.expected}")
+    if record.reused:
+        parts.append(f"{len(record.reused)} results from the cache")
     if record.caveat:
         parts.append("fragile source")
     return "  ".join(parts)

@@ -1,0 +1,1 @@
+"""Figures drawn from their data: static SVG and HTML, without scripts."""

@@ -1,0 +1,199 @@
+"""A matrix of colours, centred at 0."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from claimlens.ci.figures import theme, words
+from claimlens.ci.figures.drawing import Drawing, Sheet, svg
+from claimlens.ci.figures.scale import Axis
+from claimlens.circuits.figures import Heatmap
+
+LABEL, NAME_LENGTH = 11.0, 24
+ROOM_ACROSS, ROOM_DOWN = 720.0, 560.0
+SMALLEST, WIDEST, HIGHEST = 7.0, 48.0, 30.0
+MOST_NUMBERS, MOST_HINTS = 400, 10_000
+"""Cells up to which numbers are written in them, and up to which each says its own name."""
+BAR_STEPS = 24
+
+
+@dataclass(frozen=True)
+class Square:
+    """One cell."""
+
+    x: float
+    y: float
+    sign: str
+    strength: float
+    hint: str
+    number: str
+
+
+@dataclass(frozen=True)
+class Name:
+    """One label of a row or a column."""
+
+    at: float
+    text: str
+    whole: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """One rectangle of the colour bar."""
+
+    y: float
+    height: float
+    sign: str
+    strength: float
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Sizes of the cells and of what surrounds them."""
+
+    columns: int
+    rows: int
+    left: float
+    below: float
+    upright: bool
+    bar_labels: float
+
+    @property
+    def cell(self) -> tuple[float, float]:
+        """Width and height of a cell."""
+        across = min(WIDEST, max(SMALLEST, ROOM_ACROSS / self.columns))
+        return across, min(HIGHEST, max(SMALLEST, ROOM_DOWN / self.rows))
+
+    @property
+    def right(self) -> float:
+        """Right edge of the cells."""
+        return self.left + self.columns * self.cell[0]
+
+    @property
+    def bottom(self) -> float:
+        """Lower edge of the cells."""
+        return self.rows * self.cell[1]
+
+    @property
+    def bar(self) -> Axis:
+        """Where the colour bar runs, from its lower end to its upper one."""
+        return Axis(0, 1, max(self.bottom, 80.0), 0)
+
+    @property
+    def width(self) -> float:
+        """Width of the sheet: cells, colour bar, its ticks."""
+        return max(self.right + 50 + self.bar_labels + 12, 260.0)
+
+    @property
+    def height(self) -> float:
+        """Height down to the label of the columns."""
+        return max(self.bottom + self.below + 26, self.bar.start + 10)
+
+
+def draw(figure: Heatmap, id: str) -> Drawing:
+    """Cells of colour with a colour bar; marked cells are outlined."""
+    ends = _ends(figure)
+    layout = _layout(figure, ends)
+    axis = Axis.within(ends, layout.bar.start, layout.bar.end, about=6)
+    marks = [(layout.left + j * layout.cell[0], i * layout.cell[1]) for i, j in figure.marked]
+    sheet = Sheet(id, figure.title, _description(figure), layout.width, layout.height)
+    across, down = layout.cell
+    return svg(
+        "heatmap.svg.jinja",
+        sheet,
+        figure=figure,
+        layout=layout,
+        squares=_squares(figure, layout, max(map(abs, ends))),
+        marks=marks,
+        columns=_names(
+            figure.x, layout.left, across, LABEL + 3 if layout.upright else _widest(figure.x) + 8
+        ),
+        rows=_names(figure.y, 0.0, down, LABEL + 3),
+        bar=_bar(axis, ends),
+        axis=axis,
+    )
+
+
+def _layout(figure: Heatmap, ends: tuple[float, float]) -> Layout:
+    columns, rows = len(figure.x), len(figure.y)
+    wide = _widest(figure.x)
+    upright = wide + 8 > max(min(WIDEST, ROOM_ACROSS / columns), SMALLEST) and wide > 30
+    bar_labels = Axis.within(ends, 0, 1, about=6).label_width
+    left = 34.0 + _widest(figure.y)
+    return Layout(columns, rows, left, wide + 8 if upright else 16.0, upright, bar_labels)
+
+
+def _squares(figure: Heatmap, layout: Layout, largest: float) -> list[Square]:
+    across, down = layout.cell
+    cells = len(figure.x) * len(figure.y)
+    widest = max(words.width(words.number(v, 2), 10) for row in figure.values for v in row)
+    numbered = cells <= MOST_NUMBERS and widest + 4 <= across and down >= 16
+    return [
+        Square(
+            x=layout.left + j * across,
+            y=i * down,
+            sign="plus" if value > 0 else "minus",
+            strength=theme.strength(value, largest),
+            hint=_hint(figure, i, j) if cells <= MOST_HINTS else "",
+            number=words.number(value, 2) if numbered else "",
+        )
+        for i, row in enumerate(figure.values)
+        for j, value in enumerate(row)
+    ]
+
+
+def _hint(figure: Heatmap, row: int, column: int) -> str:
+    value = words.number(figure.values[row][column])
+    return f"{figure.y_label} {figure.y[row]}, {figure.x_label} {figure.x[column]}: {value}"
+
+
+def _names(
+    given: Sequence[str | int | float], start: float, size: float, needed: float
+) -> list[Name]:
+    """Every name, or every second, fifth, tenth …, so that they don't overlap."""
+    every = next((n for n in (1, 2, 5, 10, 20, 50, 100) if n * size >= needed), None)
+    every = every or math.ceil(needed / size)
+    return [
+        Name(start + (i + 0.5) * size, words.visible(str(name), NAME_LENGTH), str(name))
+        for i, name in enumerate(given)
+        if i % every == 0
+    ]
+
+
+def _widest(names: Sequence[str | int | float]) -> float:
+    return max(words.width(words.visible(str(name), NAME_LENGTH), LABEL) for name in names)
+
+
+def _ends(figure: Heatmap) -> tuple[float, float]:
+    """The colour bar's ends: symmetric about 0, without a side that has no value."""
+    values = [value for row in figure.values for value in row]
+    largest = max(map(abs, values))
+    return (-largest if min(values) < 0 else 0.0), (largest if max(values) > 0 else 0.0)
+
+
+def _bar(axis: Axis, ends: tuple[float, float]) -> list[Step]:
+    largest = max(map(abs, ends))
+    if largest == 0:
+        return []
+    size = (ends[1] - ends[0]) / BAR_STEPS
+    found = []
+    for i in range(BAR_STEPS):
+        low, high = ends[0] + i * size, ends[0] + (i + 1) * size
+        middle = (low + high) / 2
+        sign = "plus" if middle > 0 else "minus"
+        step = Step(axis(high), axis(low) - axis(high), sign, theme.strength(middle, largest))
+        found.append(step)
+    return found
+
+
+def _description(figure: Heatmap) -> str:
+    values = [value for row in figure.values for value in row]
+    text = (
+        f"{len(figure.y)} rows ({figure.y_label}) by {len(figure.x)} columns ({figure.x_label}), "
+        f"values from {words.number(min(values))} to {words.number(max(values))}"
+    )
+    marked = "; ".join(_hint(figure, row, column) for row, column in figure.marked[:20])
+    return f"{text}; outlined: {marked}" if marked else text
