@@ -62,7 +62,7 @@ def test_every_link_leads_somewhere() -> None:
 def test_the_shown_output_names_the_claims_of_the_suite(tmp_path: Path) -> None:
     """Claim by claim and head by head; the numbers are those of one machine."""
     (shown,) = blocks("text")
-    records = run_suite(["default"], tmp_path, "-k", "test_task or test_name_movers")
+    records = run_suite(["default"], tmp_path, "-k", "test_task.py or test_name_movers.py")
     for record in records:
         head = f" {record.head}" if record.head else ""
         line = rf"^{record.verdict}\s+default {record.claim}{head}\b"

@@ -239,3 +239,12 @@ def test_bytes_that_are_no_text_are_an_error_that_names_the_file(file: Path) -> 
     file.write_bytes(file.read_bytes() + b"\xff\xfe\n")
     with pytest.raises(ValueError, match=file.name):
         read_run(file)
+
+
+def test_git_does_not_see_a_folder_that_a_run_makes(run: RunFile) -> None:
+    assert (run.path.parent / ".gitignore").read_text() == "*\n"
+
+
+def test_a_folder_that_was_there_is_left_as_it_is(tmp_path: Path) -> None:
+    RunFile.create(tmp_path, OPTIONS).close()
+    assert [path.suffix for path in tmp_path.iterdir()] == [".jsonl"]

@@ -1,15 +1,11 @@
 """The suite on models whose truth is known: every cell of the truth table, recomputed.
 
-The files of `truth/`, one per topic, say for every planted model which claims are not simply true,
-and why; a section named "planted*" speaks of all of them. Verdicts are measured, reasons are ours;
-claims that are not listed hold.
+See truth_table.py.
 """
 
 from __future__ import annotations
 
-import fnmatch
 import shutil
-import tomllib
 from collections import defaultdict
 from pathlib import Path
 
@@ -17,9 +13,9 @@ import pytest
 
 from claimlens.ci.selftests.processes import OWN_PLUGINS, ROOT, run_pytest
 from claimlens.ci.selftests.suite import row, run_suite, run_suites
+from claimlens.ci.selftests.truth_table import MODELS, cells, verdicts
 from claimlens.ci.store import read_run
 from claimlens.circuits.record import ClaimRecord
-from claimlens.fixtures.planted import PLANTED_NAMES
 
 SHUFFLED = """
 import pytest
@@ -33,35 +29,25 @@ def ioi(ioi):
 @pytest.fixture(scope="session")
 def repeated_tokens(repeated_tokens):
     return repeated_tokens.shuffled(11)
+
+
+@pytest.fixture(scope="session")
+def text(text):
+    return text.shuffled(11)
+
+
+@pytest.fixture(scope="session")
+def ioi_swapped(ioi_swapped):
+    return ioi_swapped.shuffled(11)
+
+
+@pytest.fixture(scope="session")
+def repeated_tokens_no_bos(repeated_tokens_no_bos):
+    return repeated_tokens_no_bos.shuffled(11)
 """
 """A conftest.py: labels and answers that mean nothing, in the place of every prompt set."""
-TABLES = Path(__file__).with_name("truth")
-MODELS = (*PLANTED_NAMES, "planted:decoys", "default")
 GREEN = ("holds", "not applicable")
 UNTRAINED = [f"default:untrained-{seed}" for seed in (1, 2, 3)]
-
-
-Cells = dict[str, dict[str, dict[str, str]]]
-"""By model and claim: the verdict and the reason."""
-
-
-def cells() -> Cells:
-    """Every claim that is not plainly true of a model."""
-    merged: Cells = {model: {} for model in MODELS}
-    for file in sorted(TABLES.glob("*.toml")):
-        for pattern, rows in tomllib.loads(file.read_text(encoding="utf-8")).items():
-            models = fnmatch.filter(MODELS, pattern)
-            assert models, f"{file.name}: no model is called {pattern!r}"
-            for model in models:
-                twice = merged[model].keys() & rows.keys()
-                assert not twice, f"{file.name}: {model} has {twice} twice"
-                merged[model].update(rows)
-    return merged
-
-
-def truth() -> dict[str, dict[str, str]]:
-    """By model: the verdict of every claim that is not plainly true there."""
-    return {m: {name: c["verdict"] for name, c in rows.items()} for m, rows in cells().items()}
 
 
 Records = dict[str, dict[str, ClaimRecord]]
@@ -81,12 +67,12 @@ def by_model(records: list[ClaimRecord]) -> Records:
     return sorted_in
 
 
-@pytest.mark.parametrize("model", list(truth()))
+@pytest.mark.parametrize("model", list(verdicts()))
 def test_each_model_is_red_on_exactly_the_claims_of_the_table(
     model: str, measured: Records
 ) -> None:
     not_true = {name: r.verdict for name, r in measured[model].items() if r.verdict != "holds"}
-    assert not_true == truth()[model]
+    assert not_true == verdicts()[model]
 
 
 def test_every_cell_of_the_table_has_its_reason() -> None:
@@ -96,9 +82,9 @@ def test_every_cell_of_the_table_has_its_reason() -> None:
 
 
 def test_every_mutant_turns_a_claim_red() -> None:
-    for model, verdicts in truth().items():
+    for model, words in verdicts().items():
         if model not in ("planted", "default"):
-            assert any(v not in GREEN for v in verdicts.values()), f"{model} breaks nothing"
+            assert any(v not in GREEN for v in words.values()), f"{model} breaks nothing"
 
 
 def test_every_claim_is_red_on_a_mutant(measured: Records) -> None:
@@ -153,7 +139,6 @@ def test_no_mechanism_claim_holds_with_shuffled_prompts(tmp_path: Path, clone_si
 
 def test_a_permuted_decoder_breaks_the_sae_claims(tmp_path: Path) -> None:
     records = run_suite(["default:permuted-decoder"], tmp_path, "-k", "sae")
-    assert {r.claim: r.verdict for r in records} == {
-        "sae/loss-recovered": "refuted",
-        "sae/sparse-and-faithful": "refuted",
-    }
+    found = {r.claim: r.verdict for r in records if r.kind != "identity"}
+    assert "sae/loss-recovered" in found
+    assert [claim for claim, verdict in found.items() if verdict == "holds"] == []

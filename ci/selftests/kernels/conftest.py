@@ -13,6 +13,7 @@ import pytest
 if TYPE_CHECKING:
     from claimlens.ci.selftests.twin import Twin
     from claimlens.circuits.parts import PromptPairs, Prompts
+    from claimlens.fixtures.bench import Bench
 
 
 @pytest.fixture(scope="package", autouse=True)
@@ -71,6 +72,19 @@ def corrupted(pairs: PromptPairs) -> Prompts:
 
 
 @pytest.fixture(scope="session")
+def swapped() -> PromptPairs:
+    """IOI prompts of several lengths, corrupted at S2 alone."""
+    import torch
+
+    from claimlens.ci.selftests import micro
+    from claimlens.fixtures.prompts.ioi import ioi_prompts
+    from claimlens.fixtures.tokens import Vocabulary
+
+    cpu = torch.device("cpu")
+    return ioi_prompts(Vocabulary(micro.tokenizer()), 6, 0, cpu, swapped=True)
+
+
+@pytest.fixture(scope="session")
 def repeated() -> Prompts:
     """Random tokens, twice: labels of many positions."""
     import torch
@@ -81,3 +95,23 @@ def repeated() -> Prompts:
 
     cpu = torch.device("cpu")
     return repeated_prompts(Vocabulary(micro.tokenizer()), 4, 0, cpu, micro.CONTEXT).clean
+
+
+@pytest.fixture(scope="session")
+def names() -> Prompts:
+    """BOS and a name, one to a prompt."""
+    import torch
+
+    from claimlens.ci.selftests import micro
+    from claimlens.fixtures.prompts.names import name_prompts
+    from claimlens.fixtures.tokens import Vocabulary
+
+    return name_prompts(Vocabulary(micro.tokenizer()), torch.device("cpu")).clean
+
+
+@pytest.fixture(scope="session")
+def planted() -> Bench:
+    """The model whose circuit is known."""
+    from claimlens.fixtures.bench import Bench
+
+    return Bench("planted")

@@ -12,7 +12,7 @@ from torch import Tensor
 from claimlens.ci.selftests import micro
 from claimlens.ci.selftests.twin import Place, Trace, Twin
 from claimlens.circuits.metrics import answer_tokens
-from claimlens.circuits.parts import Head, Prompts
+from claimlens.circuits.parts import Head, PromptPairs, Prompts
 
 HEADS = [Head(layer, index) for layer in range(micro.LAYERS) for index in range(micro.HEADS)]
 SOME = Head(1, 1)
@@ -23,6 +23,12 @@ FOLDED, ROUNDING = 1e-5, 1e-12
 def rows(prompts: Prompts) -> list[Tensor]:
     """The prompts' tokens, each without its padding."""
     return [row[:n] for row, n in zip(prompts.tokens, prompts.lengths.tolist(), strict=True)]
+
+
+def sides(pairs: PromptPairs) -> tuple[Prompts, Prompts]:
+    """Clean and corrupted."""
+    assert pairs.corrupted is not None
+    return pairs.clean, pairs.corrupted
 
 
 def traces(twin: Twin, prompts: Prompts) -> list[Trace]:
@@ -46,3 +52,8 @@ def at(head: Head) -> Place:
 def agree(found: Tensor, expected: list[Tensor] | Tensor, tolerance: float = FOLDED) -> None:
     wanted = torch.stack(expected) if isinstance(expected, list) else expected
     torch.testing.assert_close(found.double(), wanted, rtol=0, atol=tolerance)
+
+
+def answers_of(prompts: Prompts) -> Tensor:
+    """Token ids of the answers."""
+    return answer_tokens(prompts)[0]

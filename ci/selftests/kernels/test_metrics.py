@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -22,12 +24,14 @@ from claimlens.ci.selftests.twin import Twin
 from claimlens.circuits.kernels.bridge import all_heads
 from claimlens.circuits.metrics import (
     correct,
+    correlation,
     end_logits,
     logit_diff,
     loss,
     margin_over_others,
 )
 from claimlens.circuits.parts import Head, Prompts
+from claimlens.circuits.verdict import NotMeasured
 
 # --- the clean run --------------------------------------------------------------------------------
 
@@ -125,3 +129,15 @@ def test_a_superlative_needs_a_head_and_others_to_beat() -> None:
 
 def test_all_heads_are_listed_by_layer(model: Any) -> None:
     assert all_heads(model) == HEADS
+
+
+def test_correlation_is_pearsons() -> None:
+    rng = random.Random(0)
+    x, noise = (torch.tensor([[rng.gauss(0, 1)] * 2 for _ in range(40)]) for _ in range(2))
+    x = x + torch.tensor([0.0, 1.0])
+    y = 2 * x + noise
+    expected = np.corrcoef(x.flatten().numpy(), y.flatten().numpy())[0, 1]
+    assert float(correlation(x, y).mean()) == pytest.approx(expected, abs=1e-9)
+    assert float(correlation(x, -3 * x + 1).mean()) == pytest.approx(-1, abs=1e-6)
+    with pytest.raises(NotMeasured, match="needs spread"):
+        correlation(x, torch.ones_like(x))

@@ -1,0 +1,109 @@
+"""docs/coverage.md: which analysis is which function, which claim, which test, and on which models.
+
+Written anew from `coverage/*.toml` and the truth table, whose every cell test_truth measures:
+
+    python -m claimlens.ci.selftests.coverage_page
+"""
+
+from __future__ import annotations
+
+import ast
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from claimlens.ci.selftests.truth_table import Cells, cells
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "coverage.md"
+FAMILIES = Path(__file__).with_name("coverage")
+ANALYSES = 38
+SHOWN = ("default", "planted")
+
+
+@dataclass
+class Row:
+    """One analysis: what measures it, what claims it, what tests it; `open` says what is not yet
+    there."""
+
+    number: int
+    analysis: str = ""
+    functions: list[str] = field(default_factory=list)
+    claims: list[str] = field(default_factory=list)
+    tests: list[str] = field(default_factory=list)
+    open: str = ""
+
+
+def rows(folder: Path = FAMILIES) -> list[Row]:
+    """The rows of every family, those of one number put together."""
+    found: dict[int, Row] = {}
+    for file in sorted(folder.glob("*.toml")):
+        for given in tomllib.loads(file.read_text(encoding="utf-8")).get("row", []):
+            row = found.setdefault(given["number"], Row(given["number"]))
+            row.analysis = row.analysis or given.get("analysis", "")
+            row.open = row.open or given.get("open", "")
+            for name in ("functions", "claims", "tests"):
+                mine = getattr(row, name)
+                mine.extend(item for item in given.get(name, []) if item not in mine)
+    return [found[number] for number in sorted(found)]
+
+
+def claims_of_the_suite() -> set[str]:
+    """The ids of all claims, read from the markers."""
+    return {id for file in (ROOT / "claims").rglob("test_*.py") for id in _marked(file)}
+
+
+def _marked(file: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        is_claim = isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.mark.claim"
+        if is_claim and isinstance(node, ast.Call) and isinstance(node.args[0], ast.Constant):
+            yield str(node.args[0].value)
+
+
+def page(found: list[Row], truth: Cells) -> str:
+    """The whole page."""
+    return "\n".join([*_HEAD, *(_line(row, truth) for row in found), "", *_real_size()])
+
+
+def _line(row: Row, truth: Cells) -> str:
+    claims = "<br>".join(f"`{claim}`: {_verdicts(claim, truth)}" for claim in row.claims)
+    functions = "<br>".join(f"`{name.removeprefix('claimlens.')}`" for name in row.functions)
+    tests = "<br>".join(f"`{test.removeprefix('ci/selftests/')}`" for test in row.tests)
+    analysis = f"{row.analysis}<br>*Open: {row.open}*" if row.open else row.analysis
+    return f"| {row.number} | {analysis} | {functions} | {claims} | {tests} |"
+
+
+def _verdicts(claim: str, truth: Cells) -> str:
+    """`default holds, planted refuted`; of several heads, every verdict that one of them has."""
+    words = {model: _verdict(claim, truth[model]) for model in SHOWN}
+    return ", ".join(f"{model} {word}" for model, word in words.items())
+
+
+def _verdict(claim: str, known: dict[str, dict[str, str]]) -> str:
+    listed = {name: cell["verdict"] for name, cell in known.items() if name.split()[0] == claim}
+    if claim in listed or not listed:
+        return listed.get(claim, "holds")
+    return "/".join(sorted({"holds", *listed.values()}))
+
+
+def _real_size() -> list[str]:
+    """What was measured once on a model of GPT-2 small's size, with its date."""
+    file = FAMILIES / "real_size.md"
+    return [file.read_text(encoding="utf-8")] if file.exists() else []
+
+
+_HEAD = """# Coverage
+
+Every analysis of the four research notebooks that claimlens was made for, and of the papers behind
+them: the function that measures it, the claims that assert it with their verdicts on the models
+that are shipped, and the self-tests that compare it with a plain twin, with its endpoints, with
+TransformerLens where it has the same function, and that see it go red. "not applicable" has its
+reason in `ci/selftests/truth`. Written by `python -m claimlens.ci.selftests.coverage_page`.
+
+| | analysis | function | claim and verdicts | tests |
+|---|---|---|---|---|""".splitlines()
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(rows(), cells()), encoding="utf-8")
