@@ -1,4 +1,4 @@
-"""Every page of docs/ does what it says: its examples run, its links lead somewhere."""
+"""Every page of docs/, and the README, does what it says: its examples run, its links lead somewhere."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from claimlens.ci.selftests.processes import ROOT
 
 DOCS = ROOT / "docs"
-PAGES = sorted(DOCS.rglob("*.md"))
+PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 KERNEL_PAGES = [page for page in PAGES if page.parent.name == "kernels"]
 
 
