@@ -1,4 +1,4 @@
-"""Every page of docs/, and the README, does what it says: its examples run, its links lead somewhere."""
+"""Every page of docs/, and the README, does what it says: examples run, links lead somewhere."""
 
 from __future__ import annotations
 
