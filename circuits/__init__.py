@@ -107,6 +107,9 @@ if TYPE_CHECKING:
     from claimlens.circuits.kernels.token_boosts import rank_tokens as rank_tokens
     from claimlens.circuits.kernels.token_boosts import token_counts as token_counts
     from claimlens.circuits.kernels.token_boosts import weight_boosts as weight_boosts
+    from claimlens.circuits.kernels.training import over_seen_guess as over_seen_guess
+    from claimlens.circuits.kernels.training import seen_guess as seen_guess
+    from claimlens.circuits.kernels.training import steepest_fall as steepest_fall
     from claimlens.circuits.kernels.weights import copies as copies
     from claimlens.circuits.kernels.weights import copy_scores as copy_scores
     from claimlens.circuits.kernels.weights import qk_matches as qk_matches
@@ -227,6 +230,9 @@ _HOME = {
     "rank_tokens": "kernels.token_boosts",
     "token_counts": "kernels.token_boosts",
     "weight_boosts": "kernels.token_boosts",
+    "over_seen_guess": "kernels.training",
+    "seen_guess": "kernels.training",
+    "steepest_fall": "kernels.training",
     "copies": "kernels.weights",
     "copy_scores": "kernels.weights",
     "qk_matches": "kernels.weights",

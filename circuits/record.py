@@ -66,6 +66,7 @@ class ClaimRecord:
     rank: int | None = None
     rank_of: int | None = None
     prompts: list[dict[str, Any]] = field(default_factory=list)
+    checkpoints: list[dict[str, Any]] = field(default_factory=list)
     figures: list[dict[str, Any]] = field(default_factory=list)
     reused: list[str] = field(default_factory=list)
     caveat: str = ""

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import ast
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from claimlens.ci.selftests.truth_table import Cells, cells
+from claimlens.circuits.parts import Head
+from claimlens.fixtures.roles import known_roles
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "coverage.md"
@@ -49,16 +51,27 @@ def rows(folder: Path = FAMILIES) -> list[Row]:
     return [found[number] for number in sorted(found)]
 
 
-def claims_of_the_suite() -> set[str]:
-    """The ids of all claims, read from the markers."""
-    return {id for file in (ROOT / "claims").rglob("test_*.py") for id in _marked(file)}
+def claims_of_the_suite() -> dict[str, str]:
+    """The ids of all claims, read from the markers, with the role of which each head is tested.
+
+    The role is empty where a claim is one test per model.
+    """
+    files = (ROOT / "claims").rglob("test_*.py")
+    return dict(found for file in files for found in _marked(file.read_text(encoding="utf-8")))
 
 
-def _marked(file: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        is_claim = isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.mark.claim"
-        if is_claim and isinstance(node, ast.Call) and isinstance(node.args[0], ast.Constant):
-            yield str(node.args[0].value)
+def _marked(source: str) -> Iterator[tuple[str, str]]:
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.FunctionDef):
+            continue
+        marks = {
+            ast.unparse(call.func): str(call.args[0].value)
+            for call in node.decorator_list
+            if isinstance(call, ast.Call) and isinstance(call.args[0], ast.Constant)
+        }
+        if claim := marks.get("pytest.mark.claim"):
+            each = "head" in {argument.arg for argument in node.args.args}
+            yield claim, marks.get("pytest.mark.role", "") if each else ""
 
 
 def page(found: list[Row], truth: Cells) -> str:
@@ -76,15 +89,17 @@ def _line(row: Row, truth: Cells) -> str:
 
 def _verdicts(claim: str, truth: Cells) -> str:
     """`default holds, planted refuted`; of several heads, every verdict that one of them has."""
-    words = {model: _verdict(claim, truth[model]) for model in SHOWN}
+    role = claims_of_the_suite()[claim]
+    words = {m: verdict(claim, truth[m], known_roles(m).get(role)) for m in SHOWN}
     return ", ".join(f"{model} {word}" for model, word in words.items())
 
 
-def _verdict(claim: str, known: dict[str, dict[str, str]]) -> str:
-    listed = {name: cell["verdict"] for name, cell in known.items() if name.split()[0] == claim}
-    if claim in listed or not listed:
-        return listed.get(claim, "holds")
-    return "/".join(sorted({"holds", *listed.values()}))
+def verdict(claim: str, known: dict[str, dict[str, str]], heads: Sequence[Head]) -> str:
+    """What a model's table says of a claim; of each of the `heads` that it is tested on."""
+    if claim in known or not heads:
+        return known[claim]["verdict"] if claim in known else "holds"
+    cells = (known.get(f"{claim} {head}", {"verdict": "holds"}) for head in heads)
+    return "/".join(sorted({cell["verdict"] for cell in cells}))
 
 
 def _real_size() -> list[str]:

@@ -17,8 +17,10 @@ from claimlens.ci.selftests.coverage_page import (
     claims_of_the_suite,
     page,
     rows,
+    verdict,
 )
 from claimlens.ci.selftests.truth_table import cells
+from claimlens.circuits.parts import Head
 
 
 def faults(found: list[Row]) -> list[str]:
@@ -66,7 +68,7 @@ def test_the_page_is_what_the_repository_says() -> None:
 
 def test_no_claim_of_the_suite_is_forgotten() -> None:
     named = {claim for row in rows() for claim in row.claims}
-    assert sorted(claims_of_the_suite() - named) == []
+    assert sorted(set(claims_of_the_suite()) - named) == []
 
 
 GOOD = Row(
@@ -106,3 +108,27 @@ def test_rows_of_one_number_are_put_together(tmp_path: Path) -> None:
     (row,) = rows(tmp_path)
     assert (row.analysis, row.claims) == ("x", ["a/b", "c/d"])
     assert tomllib.loads((tmp_path / "a.toml").read_text())["row"]
+
+
+@pytest.mark.parametrize(
+    ("listed", "said"),
+    [
+        ({}, "holds"),
+        ({"ioi/x": "refuted"}, "refuted"),
+        ({"ioi/x L1H0": "refuted"}, "holds/refuted"),
+        ({"ioi/x L1H0": "refuted", "ioi/x L1H1": "refuted"}, "refuted"),
+        ({"ioi/x L1H0": "refuted", "ioi/x L1H1": "not applicable"}, "not applicable/refuted"),
+        ({"ioi/xx": "refuted"}, "holds"),
+    ],
+)
+def test_a_claim_holds_only_where_a_head_is_left_that_it_holds_for(
+    listed: dict[str, str], said: str
+) -> None:
+    table = {name: {"verdict": word} for name, word in listed.items()}
+    assert verdict("ioi/x", table, [Head(1, 0), Head(1, 1)]) == said
+
+
+def test_a_claim_of_each_head_is_told_from_one_of_all_heads() -> None:
+    known = claims_of_the_suite()
+    assert known["ioi/name-movers-raise-io"] == "ioi/name_mover"
+    assert known["ioi/name-movers-are-the-top-by-path"] == ""

@@ -7,7 +7,8 @@ import pytest
 from claimlens.circuits.parts import Head
 from claimlens.fixtures import planted
 from claimlens.fixtures.loading import Settings
-from claimlens.fixtures.models import LoadedModel, Registry, known_roles
+from claimlens.fixtures.models import LoadedModel, Registry
+from claimlens.fixtures.roles import known_roles
 
 
 def saved(name: str, directory: Path) -> Path:

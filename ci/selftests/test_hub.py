@@ -5,7 +5,6 @@ The cache is built as huggingface_hub lays it out; no test here touches a networ
 
 from __future__ import annotations
 
-import hashlib
 import re
 import shutil
 from pathlib import Path
@@ -13,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from claimlens.ci.selftests import micro
+from claimlens.ci.selftests.hub_cache import put
 from claimlens.ci.selftests.micro import Run
-from claimlens.fixtures.directories import ModelUnavailable, sha256_of
+from claimlens.fixtures.directories import ModelUnavailable
 from claimlens.fixtures.hub import HubName, resolve
 
 NAME = "org/micro"
@@ -43,33 +43,12 @@ def test_task(model, ioi, measure):
 '''
 
 
-def git_sha1(file: Path) -> str:
-    content = file.read_bytes()
-    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-
-
-def put(cache: Path, source: Path, revision: str, branch: str = "") -> Path:
-    """Lay a directory into a hub cache; large files by SHA-256, small ones by git's SHA-1."""
-    home = cache / f"models--{NAME.replace('/', '--')}"
-    snapshot = home / "snapshots" / revision
-    snapshot.mkdir(parents=True)
-    (home / "blobs").mkdir(exist_ok=True)
-    for file in source.iterdir():
-        name = sha256_of(file) if file.suffix == ".safetensors" else git_sha1(file)
-        shutil.copy(file, home / "blobs" / name)
-        (snapshot / file.name).symlink_to(Path("..", "..", "blobs", name))
-    if branch:
-        (home / "refs").mkdir(exist_ok=True)
-        (home / "refs" / branch).write_text(revision)
-    return snapshot
-
-
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache with two revisions: `main`, and one with other weights that no branch names."""
     folder = tmp_path_factory.mktemp("hub")
-    put(folder / "hub", micro.write_directory(folder / "a"), REVISION, "main")
-    put(folder / "hub", micro.write_directory(folder / "b", micro.random_model()), OTHER)
+    put(folder / "hub", NAME, micro.write_directory(folder / "a"), REVISION, "main")
+    put(folder / "hub", NAME, micro.write_directory(folder / "b", micro.random_model()), OTHER)
     return folder / "hub"
 
 

@@ -8,10 +8,11 @@ from random import Random
 import pytest
 import torch
 
-from claimlens.fixtures.default import corpus, network, train
+from claimlens.fixtures.checkpoints import checkpoints_of
+from claimlens.fixtures.default import corpus, network, snapshots, train
 from claimlens.fixtures.default.words import HELD_OUT_NAMES, VOCABULARY
 from claimlens.fixtures.directories import check_checksums, check_directory
-from claimlens.fixtures.models import DEFAULT_DIRECTORY
+from claimlens.fixtures.names import DEFAULT_DIRECTORY
 from claimlens.fixtures.prompts.ioi import ACTIONS, OPENERS, SCENES
 
 IOI_WRITERS = [w for w in {**corpus.EARLY, **corpus.LATE} if "person" in w.__name__]
@@ -73,13 +74,19 @@ def test_a_batch_depends_on_seed_and_step_alone() -> None:
 
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Eight steps with the graft after five, a checkpoint every two; torch's settings restored."""
-    for name, value in {"STEPS": 8, "GRAFT_AT": 5, "CHECKPOINT_EVERY": 2, "BATCH": 4}.items():
+    """Eight steps with the graft after five, saved every two; torch's settings restored."""
+    for name, value in {"STEPS": 8, "GRAFT_AT": 5, "SAVE_EVERY": 2, "BATCH": 4}.items():
         monkeypatch.setattr(train, name, value)
+    monkeypatch.setattr(snapshots, "STEPS", (1, 4))
     threads, mode = torch.get_num_threads(), torch.get_deterministic_debug_mode()
     yield
     torch.set_num_threads(threads)
     torch.set_deterministic_debug_mode(mode)
+
+
+def kept(folder: Path) -> dict[str, bytes]:
+    """The weights of every checkpoint that training left."""
+    return {file.parent.name: file.read_bytes() for file in folder.glob("*/*/model.safetensors")}
 
 
 @pytest.mark.usefixtures("short")
@@ -87,7 +94,10 @@ def short(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_training_goes_on_where_it_was_interrupted(
     cut: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = train.train(0, tmp_path / "whole.pt").state_dict()
+    one, two = tmp_path / "whole", tmp_path / "cut"
+    one.mkdir()
+    two.mkdir()
+    whole = train.train(0, one).state_dict()
     step = train._step
 
     def interrupted(model: object, optimizer: object, seed: int, number: int) -> float:
@@ -97,19 +107,35 @@ def test_training_goes_on_where_it_was_interrupted(
 
     monkeypatch.setattr(train, "_step", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        train.train(0, tmp_path / "cut.pt")
+        train.train(0, two)
     monkeypatch.setattr(train, "_step", step)
-    resumed = train.train(0, tmp_path / "cut.pt").state_dict()
+    resumed = train.train(0, two).state_dict()
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     fresh = network.new_model(0).state_dict()
     assert any(not torch.equal(whole[name], fresh[name]) for name in whole)
+    assert kept(one) == kept(two)
 
 
 @pytest.mark.usefixtures("short")
-def test_a_checkpoint_of_another_seed_is_refused(tmp_path: Path) -> None:
-    train.train(0, tmp_path / "checkpoint.pt")
+def test_training_leaves_its_checkpoints_with_their_labels(tmp_path: Path) -> None:
+    final = train.train(0, tmp_path)
+    final.save_pretrained(tmp_path)
+    snapshots.write_listing(tmp_path, train.STEPS, train.BATCH)
+    found = checkpoints_of(str(tmp_path))
+    size = 4 * network.CONTEXT
+    assert [(c.step, c.tokens) for c in found] == [(1, size), (4, 4 * size), (8, 8 * size)]
+    weights = kept(tmp_path)
+    assert [f"checkpoints/{name}" for name in sorted(weights)] == [c.place for c in found[:-1]]
+    assert len(set(weights.values())) == 2
+    for checkpoint in found[:-1]:
+        check_directory(tmp_path / checkpoint.place)
+
+
+@pytest.mark.usefixtures("short")
+def test_what_another_seed_left_is_refused(tmp_path: Path) -> None:
+    train.train(0, tmp_path)
     with pytest.raises(ValueError, match="seed 0, not 1"):
-        train.train(1, tmp_path / "checkpoint.pt")
+        train.train(1, tmp_path)
 
 
 def test_the_shipped_model_is_whole_and_small() -> None:
@@ -117,4 +143,4 @@ def test_the_shipped_model_is_whole_and_small() -> None:
     check_checksums(DEFAULT_DIRECTORY)
     assert (DEFAULT_DIRECTORY / "SHA256SUMS").is_file()
     weights = sum(file.stat().st_size for file in DEFAULT_DIRECTORY.rglob("*.safetensors"))
-    assert weights <= 4 * 2**20
+    assert weights <= 8 * 2**20

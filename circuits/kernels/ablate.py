@@ -144,6 +144,7 @@ def _edit(
         return changed
 
     before = edit_keys(model)
-    tokens = None if source is None else source.tokens
+    tokens, lengths = (None, None) if source is None else (source.tokens, source.lengths)
     key = None if None in before else (kind, head, id(tokens), before)
-    return Edit(_z(head), apply, f"{kind} ablation of {head}", key=key, holds=tokens)
+    what = f"{kind} ablation of {head}"
+    return Edit(_z(head), apply, what, key=key, holds=tokens, lengths=lengths)

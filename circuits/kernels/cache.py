@@ -26,7 +26,8 @@ class Edit:
     An edit that leaves the activation as it was is an error unless `noop` declares it. `key` says
     what the edit does by everything that changes its numbers (objects by identity, which `holds`
     keeps alive), so that equal edits can share a run; None where that cannot be said. With `at`,
-    `apply` sees and changes only that labelled position of the prompts it is run on.
+    `apply` sees and changes only that labelled position of the prompts it is run on. `lengths` are
+    those of the prompts that new values come from, position by position.
     """
 
     hook: str
@@ -36,6 +37,7 @@ class Edit:
     key: Hashable = None
     holds: object = None
     at: Position | None = None
+    lengths: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,6 +154,8 @@ def _forward(model: Model, prompts: Prompts, names: Sequence[str], graph: bool =
     bridge = intact(model)
     hooks = Hooks(model.edits if isinstance(model, Edited) else (), names, prompts, graph)
     hooks.check_names(hook_names(bridge))
+    for edit in hooks.edits:
+        _check_lengths(edit, prompts)
     with torch.set_grad_enabled(graph):
         logits: Tensor = bridge.run_with_hooks(prompts.tokens, fwd_hooks=hooks.pairs())
     hooks.check_fired()
@@ -159,6 +163,18 @@ def _forward(model: Model, prompts: Prompts, names: Sequence[str], graph: bool =
     if not bool(torch.isfinite(logits[inside]).all()):
         raise NotMeasured("the model's logits are not finite; check its weights and dtype")
     return Cache(logits, hooks.kept)
+
+
+def _check_lengths(edit: Edit, prompts: Prompts) -> None:
+    """Raise NotMeasured where a row's values come from a prompt of another length."""
+    theirs, ours = edit.lengths, prompts.lengths
+    if theirs is None or theirs.shape != ours.shape or torch.equal(theirs, ours):
+        return  # another number of prompts is what `apply` refuses
+    row = int((theirs != ours).nonzero()[0, 0])
+    raise NotMeasured(
+        f"{edit.what}: row {row} of the source is {int(theirs[row])} tokens long, here it is "
+        f"{int(ours[row])}: positions don't correspond; take both from the same pairs"
+    )
 
 
 def _apply(edit: Edit, value: Tensor, prompts: Prompts | None) -> Tensor:

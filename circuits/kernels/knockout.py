@@ -127,6 +127,7 @@ def _replaced(
                 place,
                 key=None if None in before else key,
                 holds=(prompts, source, mask),
+                lengths=source.lengths if source is not None and kind == "resample" else None,
             )
         )
     return edited(model, *edits)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from claimlens.ci.selftests.kernels.samples import HEADS
+from claimlens.circuits.kernels.ablate import mean_ablate, resample_ablate
 from claimlens.circuits.kernels.knockout import Node, check_kind, knockout, without
 from claimlens.circuits.metrics import logit_diff, minimality_gap
 from claimlens.circuits.parts import Head, PromptPairs, Prompts
@@ -57,3 +58,20 @@ def test_what_cannot_be_is_refused(model: Any, clean: Prompts, corrupted: Prompt
         logit_diff(knockout(model, clean, CIRCUIT, "resample", few), clean)
     with pytest.raises(NotMeasured, match="changed nothing"):
         logit_diff(knockout(model, clean, CIRCUIT, "resample", clean), clean)
+
+
+def test_a_source_of_other_lengths_is_refused(
+    model: Any, clean: Prompts, corrupted: Prompts
+) -> None:
+    """Padded alike, but row by row of another length: positions don't correspond."""
+    turned = corrupted.select(torch.arange(len(corrupted)).roll(1))
+    assert turned.tokens.shape == clean.tokens.shape
+    row = int((turned.lengths != clean.lengths).nonzero()[0, 0])
+    for ablated in (
+        resample_ablate(model, CIRCUIT, turned),
+        mean_ablate(model, CIRCUIT, turned),
+        knockout(model, clean, CIRCUIT, "resample", turned),
+    ):
+        with pytest.raises(NotMeasured, match=f"row {row} of the source is .* positions don't"):
+            logit_diff(ablated, clean)
+    logit_diff(resample_ablate(model, CIRCUIT, corrupted), clean)

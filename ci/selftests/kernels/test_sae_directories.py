@@ -20,7 +20,8 @@ from claimlens.circuits.parts import Prompts
 from claimlens.fixtures.default.sae_train import ACTIVE, _Autoencoder, _revival, top
 from claimlens.fixtures.directories import ModelUnavailable
 from claimlens.fixtures.loading import Settings
-from claimlens.fixtures.models import DEFAULT_DIRECTORY, LoadedModel, Registry
+from claimlens.fixtures.models import LoadedModel, Registry
+from claimlens.fixtures.names import DEFAULT_DIRECTORY
 from claimlens.fixtures.sae import read_sae, sae_of
 
 OUT, POST = "blocks.1.hook_mlp_out", "blocks.1.mlp.hook_post"
