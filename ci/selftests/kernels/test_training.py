@@ -32,7 +32,8 @@ def test_a_guess_is_among_the_distinct_tokens_seen(bos: bool) -> None:
     agree(seen_guess(pairs), torch.full((3,), math.log(20.0), dtype=torch.float64))
     tokens = pairs.clean.tokens.clone()
     first = int(bos)
-    tokens[0, first + 1] = tokens[0, first]  # of 20 tokens, two are now the same one
+    for half in (first, first + 20):  # of 20 tokens, two are now the same one
+        tokens[0, half + 1] = tokens[0, half]
     fewer = replace(pairs, clean=replace(pairs.clean, tokens=tokens))
     agree(seen_guess(fewer)[:1], torch.tensor([math.log(19.0)], dtype=torch.float64))
 
@@ -57,7 +58,8 @@ def test_the_induction_loss_is_that_of_transformer_lens(
     half, rng = 12, torch.Generator().manual_seed(0)
     drawn = torch.randint(1, len(micro.VOCABULARY), (3, half), generator=rng)
     monkeypatch.setattr(torch, "randint", lambda low, high, size: drawn)
-    theirs = evals.induction_loss(model, None, 3, half, False, "cpu")
+    peer: Any = evals.induction_loss  # which has no types
+    theirs = peer(model, None, 3, half, False, "cpu")
     tokens = torch.cat([drawn, drawn], 1)
     ours = Prompts(tokens, torch.tensor([2 * half] * 3), {}, ("random",) * 3)
     nats = loss_by_position(model, ours)[:, half + 1 :]
