@@ -17,6 +17,7 @@ from claimlens.circuits.kernels.training import over_seen_guess, seen_guess, ste
 from claimlens.circuits.metrics import loss_by_position
 from claimlens.circuits.parts import PromptPairs, Prompts
 from claimlens.circuits.verdict import NotMeasured
+from claimlens.fixtures.default.words import VOCABULARY
 from claimlens.fixtures.prompts.repeated import repeated_prompts
 from claimlens.fixtures.tokens import Vocabulary
 
@@ -56,7 +57,7 @@ def test_the_induction_loss_is_that_of_transformer_lens(
 ) -> None:
     """Of the third repeated token and later ones: theirs leaves out the second as well."""
     half, rng = 12, torch.Generator().manual_seed(0)
-    drawn = torch.randint(1, len(micro.VOCABULARY), (3, half), generator=rng)
+    drawn = torch.randint(1, len(VOCABULARY), (3, half), generator=rng)
     monkeypatch.setattr(torch, "randint", lambda low, high, size: drawn)
     peer: Any = evals.induction_loss  # which has no types
     theirs = peer(model, None, 3, half, False, "cpu")
