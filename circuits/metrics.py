@@ -9,7 +9,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from claimlens.circuits.kernels.cache import Model, cache
+from claimlens.circuits.kernels.cache import Model, cache, intact
 from claimlens.circuits.kernels.knockout import Kind, Node, Nodes, isolate, knockout, without
 from claimlens.circuits.parts import Head, Position, Prompts
 from claimlens.circuits.verdict import NotMeasured
@@ -36,9 +36,7 @@ def correct(model: Model, prompts: Prompts) -> Bool[Tensor, " batch"]:
 
 def end_logits(model: Model, prompts: Prompts) -> Float[Tensor, "batch d_vocab"]:
     """Logits after the END position."""
-    logits = cache(model, prompts).logits
-    rows = torch.arange(len(prompts), device=logits.device)
-    return logits[rows, prompts.at("END")[:, 0]]
+    return cache(model, prompts).logits_at(prompts.at("END"))[:, 0]
 
 
 def loss(
@@ -49,12 +47,12 @@ def loss(
     With `at`, only the predictions *of* the tokens at that label (from the position before each);
     without, of every token but the first.
     """
-    nats = _nats(model, prompts)
     if at is not None:
         predicted = prompts.at(at)
         if bool((predicted == 0).any()):
             raise ValueError(f"position {at} includes the first token, which nothing predicts")
-        return nats.gather(1, predicted - 1).mean(1)
+        return token_nats(model, prompts, predicted).mean(1)
+    nats = token_nats(model, prompts)
     inside = torch.arange(1, prompts.tokens.shape[1], device=nats.device) < prompts.lengths[:, None]
     return (nats * inside).sum(1) / inside.sum(1)
 
@@ -70,12 +68,26 @@ def loss_by_position(model: Model, prompts: Prompts) -> Float[Tensor, "batch pre
             "prompts differ in length, so a position is not the same in each; select those of one "
             "length, or use loss(model, prompts, at=label)"
         )
-    return _nats(model, prompts)[:, : int(prompts.lengths[0]) - 1]
+    return token_nats(model, prompts)[:, : int(prompts.lengths[0]) - 1]
 
 
-def _nats(model: Model, prompts: Prompts) -> Float[Tensor, "batch predicted"]:
-    log_probs = cache(model, prompts).logits[:, :-1].log_softmax(-1)
-    return -log_probs.gather(-1, prompts.tokens[:, 1:, None])[..., 0]
+def token_nats(
+    model: Model, prompts: Prompts, predicted: Int[Tensor, "batch slot"] | None = None
+) -> Float[Tensor, "batch slot"]:
+    """Loss of the predictions of the tokens at these positions, or of all but the first [nats].
+
+    Entries of padding mean nothing.
+    """
+    run, tokens = cache(model, prompts), prompts.tokens
+    if predicted is None:
+        every = torch.arange(1, tokens.shape[1], device=tokens.device)
+        predicted = every.expand(len(tokens), -1)
+    following = tokens.gather(1, predicted)[..., None]
+    nats = [
+        -logits.log_softmax(-1).gather(-1, following[rows])[..., 0]
+        for rows, logits in run.by_rows(predicted - 1, int(intact(model).cfg.d_vocab))
+    ]
+    return torch.cat(nats)
 
 
 def kl_div(
@@ -86,11 +98,13 @@ def kl_div(
     The mean over the predictions made *after* the positions of a label, as `at="END"`; without
     one, after every token of a prompt. `kl_div(zero_ablate(m, head), prompts, of=m)`.
     """
-    theirs, ours = cache(of, prompts).logits, cache(model, prompts).logits
+    theirs, ours = cache(of, prompts), cache(model, prompts)
     places = [torch.arange(n) for n in prompts.lengths.tolist()] if at is None else prompts.at(at)
     nats = []
-    for p, q, place in zip(theirs, ours, places, strict=True):  # a prompt at a time: logits are big
-        before, after = p[place].log_softmax(-1), q[place].log_softmax(-1)
+    for row, place in enumerate(places):  # a prompt at a time: logits are big
+        before, after = (
+            run.read_out(run.final[row, place]).log_softmax(-1) for run in (theirs, ours)
+        )
         nats.append((before.exp() * (before - after)).sum(-1).mean())
     return torch.stack(nats)
 

@@ -7,6 +7,8 @@ import torch
 
 from claimlens.ci.selftests import micro
 from claimlens.ci.selftests.processes import ROOT, RunClaims, run_pytest
+from claimlens.circuits.kernels.bridge import read_out
+from claimlens.fixtures import loading
 from claimlens.fixtures.directories import ModelUnavailable
 from claimlens.fixtures.loading import Settings
 from claimlens.fixtures.models import LoadedModel, Registry
@@ -79,6 +81,15 @@ def test_a_closed_model_and_its_copies_are_given_back(registry: Registry, direct
         registry.of(loaded.bridge)
     registry.open(directory)
     assert registry.loads[directory] == 2
+
+
+def test_logits_that_are_not_read_out_by_the_unembedding_are_refused(
+    registry: Registry, directory: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a model that scales its logits once more."""
+    monkeypatch.setattr(loading, "read_out", lambda bridge, x: 0.5 * read_out(bridge, x))
+    with pytest.raises(ModelUnavailable, match=r"away from W_U x \+ b_U of its last residual"):
+        registry.open(directory)
 
 
 def test_gpt2_is_measured_on_its_published_heads() -> None:

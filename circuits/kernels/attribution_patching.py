@@ -18,6 +18,7 @@ from torch import Tensor
 from claimlens.circuits.kernels.ablate import resample_ablate
 from claimlens.circuits.kernels.bridge import all_heads
 from claimlens.circuits.kernels.cache import Edited, Model, cache, differentiable, intact
+from claimlens.circuits.kernels.memory import Cache
 from claimlens.circuits.metrics import answer_tokens, logit_diff
 from claimlens.circuits.parts import Head, Prompts
 from claimlens.circuits.verdict import NotMeasured
@@ -71,9 +72,7 @@ def attribution_patching(
     effects = []
     for part, other in chunks(model, prompts, source):
         run, theirs = differentiable(model, part, names), cache(model, other, names)
-        slopes = torch.autograd.grad(
-            end_logit_diff(run.logits, part).sum(), [run[n] for n in names]
-        )
+        slopes = torch.autograd.grad(end_logit_diff(run, part).sum(), [run[n] for n in names])
         by_layer = [
             einsum(theirs[name] - run[name].detach(), slope, "b p h d, b p h d -> b h")
             for name, slope in zip(names, slopes, strict=True)
@@ -117,13 +116,12 @@ def screened(
     return Screening(tuple(items), approx, top, measured)
 
 
-def end_logit_diff(
-    logits: Float[Tensor, "batch pos d_vocab"], prompts: Prompts
-) -> Float[Tensor, " batch"]:
-    """`logit_diff` of given logits, differentiable."""
+def end_logit_diff(run: Cache, prompts: Prompts) -> Float[Tensor, " batch"]:
+    """`logit_diff` of a run, differentiable."""
     answer, wrong = answer_tokens(prompts)
-    rows, end = torch.arange(len(prompts), device=logits.device), prompts.at("END")[:, 0]
-    return logits[rows, end, answer] - logits[rows, end, wrong]
+    logits = run.logits_at(prompts.at("END"))[:, 0]
+    rows = torch.arange(len(prompts), device=logits.device)
+    return logits[rows, answer] - logits[rows, wrong]
 
 
 def chunks(

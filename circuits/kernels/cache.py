@@ -8,15 +8,25 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Collection, Hashable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from claimlens.circuits.kernels.bridge import Bridge, hook_names, weights_version
+from claimlens.circuits.kernels.bridge import (
+    FINAL,
+    Bridge,
+    hook_names,
+    read_out,
+    weights_version,
+)
 from claimlens.circuits.kernels.memory import Cache, current
 from claimlens.circuits.parts import Position, Prompts
 from claimlens.circuits.verdict import NotMeasured
+
+_BEHIND = ("unembed.hook_out", "hook_logits", "hook_unembed")
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +78,11 @@ class Hooks:
             if name not in known:
                 near = difflib.get_close_matches(name, known, 3)
                 raise NotMeasured(f"the model has no hook {name!r}; near names: {', '.join(near)}")
+            if name in _BEHIND:
+                raise NotMeasured(
+                    f"{name} lies behind the unembedding, where a run stops: change the logits "
+                    f"that are read out of it, or edit {FINAL}"
+                )
 
     def pairs(self) -> list[tuple[str, Callable[..., Tensor | None]]]:
         """Names and functions, edits first: what is kept is what the edits left."""
@@ -97,20 +112,21 @@ def intact(model: Model) -> Bridge:
 
 
 def cache(model: Model, prompts: Prompts, names: Sequence[str] = ()) -> Cache:
-    """Run `prompts` and return the logits with the activations of the named hooks.
+    """Run `prompts` and return the run with the activations of the named hooks.
 
     Raises NotMeasured for a hook that the model lacks or that did not fire, where an edit changed
-    nothing, and where a logit is not finite.
+    nothing, and where the stream that the logits are read out of is not finite.
     """
     memory, key = current(), _key(model, prompts)
     if memory is None or key is None:
         return _forward(model, prompts, names)
-    known = memory.find(key)
+    found = memory.find(key)
+    known = found if isinstance(found, Cache) else None
     missing = [n for n in names if known is None or n not in known.activations]
     if known is None or missing:
         fresh = _forward(model, prompts, missing)
         activations = {**(known.activations if known else {}), **fresh.activations}
-        known = Cache(fresh.logits, activations)
+        known = Cache(fresh.final, activations, fresh.read_out)
         memory.keep(key, known, held=(model, prompts))
     return known
 
@@ -150,19 +166,29 @@ def _place(edit: Edit, prompts: Prompts) -> Hashable:
     return None if edit.at is None else repr(prompts.at(edit.at).tolist())
 
 
+class _AllRead(Exception):
+    """Raised inside a forward pass when it has come to the unembedding: the rest is not needed."""
+
+
 def _forward(model: Model, prompts: Prompts, names: Sequence[str], graph: bool = False) -> Cache:
     bridge = intact(model)
-    hooks = Hooks(model.edits if isinstance(model, Edited) else (), names, prompts, graph)
+    edits = model.edits if isinstance(model, Edited) else ()
+    hooks = Hooks(edits, (*names, FINAL), prompts, graph)
     hooks.check_names(hook_names(bridge))
-    for edit in hooks.edits:
+    for edit in edits:
         _check_lengths(edit, prompts)
-    with torch.set_grad_enabled(graph):
-        logits: Tensor = bridge.run_with_hooks(prompts.tokens, fwd_hooks=hooks.pairs())
+    with torch.set_grad_enabled(graph), suppress(_AllRead):
+        bridge.run_with_hooks(prompts.tokens, fwd_hooks=[*hooks.pairs(), (FINAL, _stop)])
     hooks.check_fired()
-    inside = torch.arange(prompts.tokens.shape[1], device=logits.device) < prompts.lengths[:, None]
-    if not bool(torch.isfinite(logits[inside]).all()):
+    final = hooks.kept[FINAL]
+    inside = torch.arange(prompts.tokens.shape[1], device=final.device) < prompts.lengths[:, None]
+    if not bool(torch.isfinite(final[inside]).all()):
         raise NotMeasured("the model's logits are not finite; check its weights and dtype")
-    return Cache(logits, hooks.kept)
+    return Cache(final, {name: hooks.kept[name] for name in names}, partial(read_out, bridge))
+
+
+def _stop(value: Tensor, hook: object) -> Tensor:
+    raise _AllRead
 
 
 def _check_lengths(edit: Edit, prompts: Prompts) -> None:

@@ -131,7 +131,7 @@ def _whole(
     model: Model, prompts: Prompts, toward: Toward, at: str | Position
 ) -> Float[Tensor, " batch"]:
     """What the parts must add up to."""
-    logits = cache(model, prompts).logits[_place(prompts, at)]
+    logits = cache(model, prompts).logits_at(one_position(prompts, at)[:, None])[:, 0]
     whole = logits.gather(1, answers_of(prompts)[:, None])[:, 0]
     if toward == "answer" or prompts.wrong_answer is None:
         return whole

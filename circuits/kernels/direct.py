@@ -25,11 +25,9 @@ from claimlens.circuits.kernels.bridge import (
     value_head,
 )
 from claimlens.circuits.kernels.cache import Model, cache, intact
-from claimlens.circuits.kernels.memory import Cache
+from claimlens.circuits.kernels.memory import MAX_LOGITS, Cache
 from claimlens.circuits.parts import Head, Position, Prompts
 
-MAX_ELEMENTS = 2**24
-"""Logits held at a time while heads are swept: 64 MiB in float32, a few times over."""
 LOOKS = ("attn.hook_pattern", "attn.hook_v")
 OUTPUT = ("attn.hook_z",)
 STREAM = ("hook_resid_pre",)
@@ -86,11 +84,11 @@ class DirectRun:
 
     def rows(self, rows: slice) -> DirectRun:
         """Some of the prompts, without a copy of what was run."""
-        kept = {name: value[rows] for name, value in self.cache.activations.items()}
+        run = self.cache
+        kept = {name: value[rows] for name, value in run.activations.items()}
         index = torch.arange(len(self.prompts), device=self.prompts.tokens.device)[rows]
-        return DirectRun(
-            self.bridge, self.prompts.select(index), Cache(self.cache.logits[rows], kept)
-        )
+        part = Cache(run.final[rows], kept, run.read_out)
+        return DirectRun(self.bridge, self.prompts.select(index), part)
 
 
 Change = Callable[[DirectRun, Head], Float[Tensor, "batch dst d_model"]]
@@ -162,10 +160,10 @@ def swept(
 ) -> Float[Tensor, "batch head slot"]:
     """The score of each prediction at `dst`, head by head, with its direct output changed.
 
-    No further forward pass: as many prompts at a time as keep the logits under MAX_ELEMENTS, and
+    No further forward pass: as many prompts at a time as keep the logits under MAX_LOGITS, and
     one head at a time.
     """
-    size = max(1, MAX_ELEMENTS // (dst.shape[1] * run.cache.logits.shape[-1]))
+    size = max(1, MAX_LOGITS // (dst.shape[1] * int(run.bridge.cfg.d_vocab)))
     parts = []
     for start in range(0, len(run.prompts), size):
         rows = slice(start, start + size)
@@ -190,7 +188,7 @@ def _swept_rows(
     run: DirectRun, heads: Sequence[Head], dst: Tensor, change: Change, scoring: Scoring
 ) -> Float[Tensor, "batch head slot"]:
     rows = torch.arange(len(dst), device=dst.device)[:, None]
-    clean = wide(run.cache.logits[rows, dst])
+    clean = wide(run.cache.logits_at(dst))
     cap = soft_cap(run.bridge)
     before = clean if cap is None else cap * (clean / cap).atanh()
     following = run.prompts.tokens[rows, (dst + 1).clamp(max=run.prompts.tokens.shape[1] - 1)]

@@ -181,7 +181,7 @@ def _slopes_at(
     read = [f"blocks.{layer}.attn.hook_{part}" for layer in range(1, last) for part in PARTS]
     streams = [f"blocks.{layer}.hook_resid_pre" for layer in range(1, last)]
     run = differentiable(model, prompts, [*read, *streams, end])
-    score = end_logit_diff(run.logits, prompts).sum()
+    score = end_logit_diff(run, prompts).sum()
     slopes = torch.autograd.grad(score, [run[name] for name in (*read, end)])
     by_name = dict(zip(read, slopes[:-1], strict=True))
     found = []

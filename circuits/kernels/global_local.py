@@ -16,9 +16,10 @@ from torch import Tensor
 
 from claimlens.circuits.figures import Histogram
 from claimlens.circuits.kernels.bridge import unembedding
-from claimlens.circuits.kernels.cache import Model, cache, intact
+from claimlens.circuits.kernels.cache import Model, intact
 from claimlens.circuits.kernels.max_activations import max_activations
 from claimlens.circuits.kernels.sae import Sae, ablate_latents, check_latents, site
+from claimlens.circuits.metrics import token_nats
 from claimlens.circuits.parts import PromptPairs, Prompts
 from claimlens.circuits.verdict import NotMeasured
 
@@ -134,15 +135,6 @@ def peak_latents(model: Model, prompts: Prompts, sae: Sae, k: int) -> tuple[int,
     if float(highest[-1]) <= 0:
         raise NotMeasured(f"only {int((highest > 0).sum())} latents fire; {k} were asked for")
     return tuple(order.tolist())
-
-
-def token_nats(model: Model, prompts: Prompts) -> Float[Tensor, "batch predicted"]:
-    """Loss of the prediction made at each position but the last column [nats].
-
-    Entries at and after a prompt's own last token mean nothing.
-    """
-    log_probs = cache(model, prompts).logits[:, :-1].log_softmax(-1)
-    return -log_probs.gather(-1, prompts.tokens[:, 1:, None])[..., 0]
 
 
 def _one_at_a_time(

@@ -10,27 +10,53 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 MAX_BYTES = 2**30
+MAX_LOGITS = 2**24
+"""Logits held at a time where all of them are gone through: 64 MiB in float32, a few times over."""
 
 
 @dataclass(frozen=True, eq=False)
 class Cache:
-    """Logits and named activations of one forward pass."""
+    """One forward pass: its last normalised residual stream, and named activations.
 
-    logits: Float[Tensor, "batch pos d_vocab"]
+    Logits are read out of the stream where they are asked for, and never kept: with a large
+    vocabulary they would take most of the memory and a third of the time.
+    """
+
+    final: Float[Tensor, "batch pos d_model"]
     activations: Mapping[str, Tensor]
+    read_out: Callable[[Tensor], Tensor]
 
     def __getitem__(self, name: str) -> Tensor:
         return self.activations[name]
 
     @property
-    def bytes(self) -> int:
-        """Memory that these tensors take."""
-        tensors = (self.logits, *self.activations.values())
-        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    def logits(self) -> Float[Tensor, "batch pos d_vocab"]:
+        """The logits of every position; of many prompts at once, rather use the others."""
+        return self.read_out(self.final)
+
+    def logits_at(self, index: Int[Tensor, "batch slot"]) -> Float[Tensor, "batch slot d_vocab"]:
+        """The logits after these positions of each prompt."""
+        rows = torch.arange(len(index), device=self.final.device)[:, None]
+        return self.read_out(self.final[rows, index])
+
+    def by_rows(
+        self, index: Int[Tensor, "batch slot"], d_vocab: int
+    ) -> Iterator[tuple[slice, Float[Tensor, "row slot d_vocab"]]]:
+        """`logits_at`, some prompts at a time: as many as keep MAX_LOGITS."""
+        size = max(1, MAX_LOGITS // max(1, index.shape[1] * d_vocab))
+        for start in range(0, len(index), size):
+            rows = slice(start, start + size)
+            part = torch.arange(len(index), device=self.final.device)[rows, None]
+            yield rows, self.read_out(self.final[part, index[rows]])
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All that is kept."""
+        return (self.final, *self.activations.values())
 
 
 @dataclass
@@ -41,16 +67,16 @@ class Memory:
     """
 
     max_bytes: int = MAX_BYTES
-    _runs: OrderedDict[Hashable, tuple[Cache, Any]] = field(default_factory=OrderedDict)
+    _runs: OrderedDict[Hashable, tuple[Cache | Tensor, Any]] = field(default_factory=OrderedDict)
 
-    def find(self, key: Hashable) -> Cache | None:
-        """The run of this key, if it is still here."""
+    def find(self, key: Hashable) -> Cache | Tensor | None:
+        """The run (or tensor) of this key, if it is still here."""
         if key not in self._runs:
             return None
         self._runs.move_to_end(key)
         return self._runs[key][0]
 
-    def keep(self, key: Hashable, run: Cache, held: Any) -> None:
+    def keep(self, key: Hashable, run: Cache | Tensor, held: Any) -> None:
         """Keep a run, and let older ones go where the bound is passed."""
         self._runs[key] = (run, held)
         self._runs.move_to_end(key)
@@ -64,7 +90,8 @@ class Memory:
     @property
     def bytes(self) -> int:
         """Memory that the kept runs take."""
-        return sum(run.bytes for run, _ in self._runs.values())
+        kept = (run.tensors if isinstance(run, Cache) else (run,) for run, _ in self._runs.values())
+        return sum(tensor.numel() * tensor.element_size() for run in kept for tensor in run)
 
 
 _CURRENT: ContextVar[Memory | None] = ContextVar("claimlens_memory", default=None)
@@ -90,10 +117,11 @@ def recalled(key: Hashable, held: Any, compute: Callable[[], Tensor]) -> Tensor:
     if memory is None:
         return compute()
     known = memory.find(key)
-    if known is None:
-        known = Cache(torch.empty(0, 0, 0), {"value": compute()})
-        memory.keep(key, known, held)
-    return known["value"]
+    if isinstance(known, Tensor):
+        return known
+    value = compute()
+    memory.keep(key, value, held)
+    return value
 
 
 def current() -> Memory | None:

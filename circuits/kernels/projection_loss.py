@@ -146,9 +146,12 @@ def projection_gap(
 
 def clean_losses(run: DirectRun, dst: Int[Tensor, "batch slot"]) -> Float[Tensor, "batch slot"]:
     """The loss of the prediction made at each destination, prompt by prompt [nats]."""
-    logits, tokens = run.cache.logits, run.prompts.tokens
-    rows = zip(tokens, logits, dst, strict=True)
-    return torch.stack([_loss_of(token[at + 1], wide(logit[at])) for token, logit, at in rows])
+    following = run.prompts.tokens.gather(1, dst + 1)
+    losses = [
+        _loss_of(following[rows], wide(logits))
+        for rows, logits in run.cache.by_rows(dst, int(run.bridge.cfg.d_vocab))
+    ]
+    return torch.cat(losses)
 
 
 def check_keep(keep: str) -> None:

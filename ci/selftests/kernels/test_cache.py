@@ -20,7 +20,7 @@ from claimlens.circuits.kernels import cache as runs
 from claimlens.circuits.kernels.ablate import resample_ablate, zero_ablate
 from claimlens.circuits.kernels.attention import attention
 from claimlens.circuits.kernels.attribution import attribute, moved
-from claimlens.circuits.kernels.bridge import Bridge
+from claimlens.circuits.kernels.bridge import FINAL, Bridge
 from claimlens.circuits.kernels.cache import Edit, Model, cache, edited
 from claimlens.circuits.kernels.copy_suppression import copy_effect
 from claimlens.circuits.kernels.memory import Memory, remembering
@@ -85,7 +85,7 @@ class Mute:
     def __init__(self, inner: Any) -> None:
         self.inner, self.cfg = inner, inner.cfg
 
-    hook_dict: Mapping[str, None] = {"blocks.1.attn.hook_z": None}
+    hook_dict: Mapping[str, None] = {"blocks.1.attn.hook_z": None, FINAL: None}
 
     @property
     def W_O(self) -> Tensor:
@@ -254,3 +254,38 @@ def test_a_memory_stays_within_its_bound_and_still_answers(model: Any, clean: Pr
     with remembering(small):
         assert torch.equal(logit_diff(model, clean), logit_diff(model, clean))
     assert small.bytes <= 1
+
+
+# --- logits are read out of the last stream -------------------------------------------------------
+
+
+def test_logits_are_those_of_the_whole_forward(model: Any, clean: Prompts) -> None:
+    run, whole = cache(model, clean), model(clean.tokens)
+    assert torch.equal(run.logits, whole)
+    end = clean.at("END")
+    rows = torch.arange(len(clean))
+    agree(run.logits_at(end)[:, 0], whole[rows, end[:, 0]], ROUNDING)
+    parts = {r.start: logits for r, logits in run.by_rows(end, 2**23)}  # two prompts at a time
+    assert list(parts) == list(range(0, len(clean), 2))
+    agree(torch.cat(list(parts.values()))[:, 0], whole[rows, end[:, 0]], ROUNDING)
+
+
+def test_what_is_kept_of_a_run_has_no_logits(model: Any, clean: Prompts) -> None:
+    memory = Memory()
+    with remembering(memory):
+        logit_diff(model, clean)
+    assert memory.bytes == clean.tokens.numel() * micro.WIDTH * 8
+
+
+def test_an_edit_behind_the_unembedding_is_an_error(model: Any, clean: Prompts) -> None:
+    with pytest.raises(NotMeasured, match=r"unembed\.hook_out lies behind the unembedding"):
+        logit_diff(edited(model, Edit("unembed.hook_out", torch.zeros_like, "silence")), clean)
+    with pytest.raises(NotMeasured, match=r"unembed\.hook_out lies behind"):
+        cache(model, clean, ["unembed.hook_out"])
+
+
+def test_nothing_is_left_behind_by_a_run_that_stops_early(model: Any, clean: Prompts) -> None:
+    before = model(clean.tokens)
+    cache(zero_ablate(model, SOME), clean)
+    assert torch.equal(model(clean.tokens), before)
+    assert not any(point.fwd_hooks for point in model.hook_dict.values())

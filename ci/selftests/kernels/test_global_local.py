@@ -20,10 +20,9 @@ from claimlens.circuits.kernels.global_local import (
     GlobalLocal,
     global_and_local,
     peak_latents,
-    token_nats,
 )
 from claimlens.circuits.kernels.sae import Sae, ablate_latents, site
-from claimlens.circuits.metrics import loss
+from claimlens.circuits.metrics import loss, token_nats
 from claimlens.circuits.parts import PromptPairs, Prompts
 from claimlens.circuits.verdict import NotMeasured
 

@@ -136,7 +136,7 @@ def test_few_logits_at_a_time_are_the_same(
     model: Any, clean: Prompts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = loss_changes(model, clean, "projection")
-    monkeypatch.setattr(direct, "MAX_ELEMENTS", 1)
+    monkeypatch.setattr(direct, "MAX_LOGITS", 1)
     agree(loss_changes(model, clean, "projection"), whole, ROUNDING)
 
 
