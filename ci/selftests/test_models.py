@@ -7,7 +7,7 @@ import torch
 
 from claimlens.ci.selftests import micro
 from claimlens.ci.selftests.processes import ROOT, RunClaims, run_pytest
-from claimlens.circuits.kernels.bridge import read_out
+from claimlens.circuits.kernels.read_out import read_out
 from claimlens.fixtures import loading
 from claimlens.fixtures.directories import ModelUnavailable
 from claimlens.fixtures.loading import Settings

@@ -16,9 +16,6 @@ from torch import Tensor
 from claimlens.circuits.parts import Head
 from claimlens.circuits.verdict import NotApplicable, NotMeasured
 
-FINAL = "unembed.hook_in"
-"""The hook on what the unembedding is given: the final residual stream, normalised."""
-
 
 @runtime_checkable
 class Bridge(Protocol):
@@ -188,19 +185,6 @@ def final_norm(
 ) -> Float[Tensor, "*batch d_model"]:
     """The normalisation before the unembedding, applied to x."""
     return _applied(_weights(model).ln_final, x)
-
-
-def read_out(
-    model: Bridge, normalised: Float[Tensor, "*batch d_model"]
-) -> Float[Tensor, "*batch d_vocab"]:
-    """The logits of a normalised final residual stream: W_U, b_U and the soft cap [logits]."""
-    with torch.set_grad_enabled(normalised.requires_grad):
-        logits: Tensor = _weights(model).unembed(
-            rearrange(normalised, "... d_model -> 1 (...) d_model")
-        )
-        cap = soft_cap(model)
-        capped = logits if cap is None else cap * (logits / cap).tanh()
-    return capped.reshape(*normalised.shape[:-1], logits.shape[-1])
 
 
 def parallel(model: Bridge) -> bool:

@@ -7,22 +7,26 @@ any kernel takes it in the model's place: `logit_diff(zero_ablate(model, head), 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Collection, Hashable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from claimlens.circuits.kernels.bridge import (
-    FINAL,
-    Bridge,
-    hook_names,
-    read_out,
-    weights_version,
-)
+from claimlens.circuits.kernels.bridge import Bridge, hook_names, weights_version
 from claimlens.circuits.kernels.memory import Cache, current
+from claimlens.circuits.kernels.read_out import FINAL, read_out
+from claimlens.circuits.kernels.resume import (
+    AllRead,
+    Calls,
+    first_layer,
+    last_layer,
+    resumes_exactly,
+    run_between,
+    run_from,
+    run_whole,
+)
 from claimlens.circuits.parts import Position, Prompts
 from claimlens.circuits.verdict import NotMeasured
 
@@ -119,15 +123,18 @@ def cache(model: Model, prompts: Prompts, names: Sequence[str] = ()) -> Cache:
     """
     memory, key = current(), _key(model, prompts)
     if memory is None or key is None:
-        return _forward(model, prompts, names)
+        return _run(model, prompts, names)
     found = memory.find(key)
     known = found if isinstance(found, Cache) else None
     missing = [n for n in names if known is None or n not in known.activations]
-    if known is None or missing:
-        fresh = _forward(model, prompts, missing)
-        activations = {**(known.activations if known else {}), **fresh.activations}
-        known = Cache(fresh.final, activations, fresh.read_out)
-        memory.keep(key, known, held=(model, prompts))
+    if known is None:
+        known = _run(model, prompts, missing)
+    elif missing:
+        read = _more(model, prompts, missing, known)
+        known = replace(known, activations={**known.activations, **read})
+    else:
+        return known
+    memory.keep(key, known, held=(model, prompts))
     return known
 
 
@@ -136,7 +143,7 @@ def differentiable(model: Model, prompts: Prompts, names: Sequence[str]) -> Cach
 
     Raises NotMeasured where an activation is not part of any graph (frozen weights).
     """
-    run = _forward(model, prompts, names, graph=True)
+    run = _whole(model, prompts, names, graph=True)
     if cut := [name for name in names if not run[name].requires_grad]:
         raise NotMeasured(f"no gradient reaches {', '.join(cut)}: unfreeze the model's weights")
     return run
@@ -166,29 +173,81 @@ def _place(edit: Edit, prompts: Prompts) -> Hashable:
     return None if edit.at is None else repr(prompts.at(edit.at).tolist())
 
 
-class _AllRead(Exception):
-    """Raised inside a forward pass when it has come to the unembedding: the rest is not needed."""
+def _run(model: Model, prompts: Prompts, names: Sequence[str]) -> Cache:
+    """A run from the first layer that its edits change, where the intact run is remembered."""
+    if current() is None or not isinstance(model, Edited):
+        return _whole(model, prompts, names)
+    bridge, layers = model.model, int(model.model.cfg.n_layers)
+    layer = first_layer((edit.hook for edit in model.edits), layers)
+    if layer == 0:
+        return _whole(model, prompts, names)
+    same = [name for name in names if first_layer([name], layers) < layer]
+    base = cache(bridge, prompts, same)
+    if base.calls is None:
+        return _whole(model, prompts, names)
+    hooks = _hooks(model, prompts, [*(name for name in names if name not in same), FINAL])
+    with torch.no_grad():
+        run_from(bridge, base.calls, layer, [*hooks.pairs(), (FINAL, _stop)])
+    run = _finished(bridge, prompts, hooks)
+    return replace(run, activations={**{name: base[name] for name in same}, **run.activations})
 
 
-def _forward(model: Model, prompts: Prompts, names: Sequence[str], graph: bool = False) -> Cache:
-    bridge = intact(model)
+def _more(
+    model: Model, prompts: Prompts, names: Sequence[str], known: Cache
+) -> Mapping[str, Tensor]:
+    """More activations of a run that is known: of the intact model from their own layers alone."""
+    bridge, layers = intact(model), int(intact(model).cfg.n_layers)
+    first, last = first_layer(names, layers), last_layer(names, layers)
+    if known.calls is None or first == 0 or last == layers:
+        return _run(model, prompts, names).activations
+    hooks = _hooks(model, prompts, names)
+    with torch.no_grad():
+        run_between(bridge, known.calls, first, last + 1, hooks.pairs())
+    hooks.check_fired()
+    return hooks.kept
+
+
+def _whole(model: Model, prompts: Prompts, names: Sequence[str], graph: bool = False) -> Cache:
+    """A run through all layers."""
+    bridge, hooks = intact(model), _hooks(model, prompts, [*names, FINAL], graph)
+    with torch.set_grad_enabled(graph):
+        calls = run_whole(bridge, prompts.tokens, [*hooks.pairs(), (FINAL, _stop)])
+    run = _finished(bridge, prompts, hooks)
+    keep = not isinstance(model, Edited) and _resumable(bridge, calls, run.final)
+    return replace(run, calls=calls) if keep else run
+
+
+def _hooks(model: Model, prompts: Prompts, names: Sequence[str], graph: bool = False) -> Hooks:
     edits = model.edits if isinstance(model, Edited) else ()
-    hooks = Hooks(edits, (*names, FINAL), prompts, graph)
-    hooks.check_names(hook_names(bridge))
+    hooks = Hooks(edits, names, prompts, graph)
+    hooks.check_names(hook_names(intact(model)))
     for edit in edits:
         _check_lengths(edit, prompts)
-    with torch.set_grad_enabled(graph), suppress(_AllRead):
-        bridge.run_with_hooks(prompts.tokens, fwd_hooks=[*hooks.pairs(), (FINAL, _stop)])
+    return hooks
+
+
+def _finished(bridge: Bridge, prompts: Prompts, hooks: Hooks) -> Cache:
     hooks.check_fired()
-    final = hooks.kept[FINAL]
+    kept = dict(hooks.kept)
+    final = kept[FINAL] if FINAL in hooks.names[:-1] else kept.pop(FINAL)
     inside = torch.arange(prompts.tokens.shape[1], device=final.device) < prompts.lengths[:, None]
     if not bool(torch.isfinite(final[inside]).all()):
         raise NotMeasured("the model's logits are not finite; check its weights and dtype")
-    return Cache(final, {name: hooks.kept[name] for name in names}, partial(read_out, bridge))
+    return Cache(final, kept, partial(read_out, bridge))
+
+
+def _resumable(bridge: Bridge, calls: Calls, final: Tensor) -> bool:
+    """Whether runs can start inside this one; found out once for each model."""
+    memory = current()
+    if memory is None:
+        return False
+    if id(bridge) not in memory.resumable:
+        memory.resumable[id(bridge)] = resumes_exactly(bridge, calls, final)
+    return memory.resumable[id(bridge)]
 
 
 def _stop(value: Tensor, hook: object) -> Tensor:
-    raise _AllRead
+    raise AllRead
 
 
 def _check_lengths(edit: Edit, prompts: Prompts) -> None:

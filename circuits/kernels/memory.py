@@ -13,7 +13,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-MAX_BYTES = 2**30
+from claimlens.circuits.kernels.resume import Calls
+
+MAX_BYTES = 2**31
 MAX_LOGITS = 2**24
 """Logits held at a time where all of them are gone through: 64 MiB in float32, a few times over."""
 
@@ -23,12 +25,14 @@ class Cache:
     """One forward pass: its last normalised residual stream, and named activations.
 
     Logits are read out of the stream where they are asked for, and never kept: with a large
-    vocabulary they would take most of the memory and a third of the time.
+    vocabulary they would take most of the memory and a third of the time. `calls` are there where
+    other runs can start in the middle of this one.
     """
 
     final: Float[Tensor, "batch pos d_model"]
     activations: Mapping[str, Tensor]
     read_out: Callable[[Tensor], Tensor]
+    calls: Calls | None = None
 
     def __getitem__(self, name: str) -> Tensor:
         return self.activations[name]
@@ -56,7 +60,8 @@ class Cache:
     @property
     def tensors(self) -> tuple[Tensor, ...]:
         """All that is kept."""
-        return (self.final, *self.activations.values())
+        streams = self.calls.streams if self.calls else ()
+        return (self.final, *self.activations.values(), *streams)
 
 
 @dataclass
@@ -67,6 +72,7 @@ class Memory:
     """
 
     max_bytes: int = MAX_BYTES
+    resumable: dict[int, bool] = field(default_factory=dict)
     _runs: OrderedDict[Hashable, tuple[Cache | Tensor, Any]] = field(default_factory=OrderedDict)
 
     def find(self, key: Hashable) -> Cache | Tensor | None:
@@ -86,6 +92,7 @@ class Memory:
     def clear(self) -> None:
         """Let every run go."""
         self._runs.clear()
+        self.resumable.clear()
 
     @property
     def bytes(self) -> int:

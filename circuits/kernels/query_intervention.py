@@ -104,12 +104,13 @@ def sweep(
         raise ValueError("no heads given; a sweep needs at least one to inject into")
     asked = {"logit difference": _logit_diff} if readouts is None else readouts
     read: dict[str, list[Tensor]] = {name: [] for name in asked}
+    memory = current() or Memory()  # runs start from one clean run, and readouts share each of them
     for head in heads:
         for scale in scales:
             model_with = inject(
                 model, prompts, head, vector, float(scale), into=into, at=at, norm=norm
             )
-            with remembering(current() or Memory()):  # the readouts share one run
+            with remembering(memory):
                 for name, readout in asked.items():
                     read[name].append(readout(model_with, prompts, head))
     shape = (len(heads), len(scales), len(prompts))

@@ -20,10 +20,11 @@ from claimlens.circuits.kernels import cache as runs
 from claimlens.circuits.kernels.ablate import resample_ablate, zero_ablate
 from claimlens.circuits.kernels.attention import attention
 from claimlens.circuits.kernels.attribution import attribute, moved
-from claimlens.circuits.kernels.bridge import FINAL, Bridge
+from claimlens.circuits.kernels.bridge import Bridge
 from claimlens.circuits.kernels.cache import Edit, Model, cache, edited
 from claimlens.circuits.kernels.copy_suppression import copy_effect
 from claimlens.circuits.kernels.memory import Memory, remembering
+from claimlens.circuits.kernels.read_out import FINAL
 from claimlens.circuits.metrics import (
     logit_diff,
     loss,
@@ -188,13 +189,13 @@ def test_remembering_gives_identical_numbers(model: Any, pairs: PromptPairs) -> 
 @pytest.fixture
 def forwards(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Counts the forward passes of a test."""
-    count, plain = [0], runs._forward
+    count, plain = [0], runs._finished
 
     def counted(*args: Any) -> Any:
         count[0] += 1
         return plain(*args)
 
-    monkeypatch.setattr(runs, "_forward", counted)
+    monkeypatch.setattr(runs, "_finished", counted)
     return count
 
 
@@ -274,7 +275,8 @@ def test_what_is_kept_of_a_run_has_no_logits(model: Any, clean: Prompts) -> None
     memory = Memory()
     with remembering(memory):
         logit_diff(model, clean)
-    assert memory.bytes == clean.tokens.numel() * micro.WIDTH * 8
+    streams = 1 + micro.LAYERS  # the last one, and what each layer reads
+    assert memory.bytes == streams * clean.tokens.numel() * micro.WIDTH * 8
 
 
 def test_an_edit_behind_the_unembedding_is_an_error(model: Any, clean: Prompts) -> None:

@@ -68,13 +68,13 @@ def test_the_way_of_a_sweep_is_that_of_its_injections(model: Any, clean: Prompts
 @pytest.fixture
 def forwards(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Counts the forward passes of a test."""
-    count, plain = [0], runs._forward
+    count, plain = [0], runs._finished
 
     def counted(*args: Any) -> Any:
         count[0] += 1
         return plain(*args)
 
-    monkeypatch.setattr(runs, "_forward", counted)
+    monkeypatch.setattr(runs, "_finished", counted)
     return count
 
 
@@ -83,7 +83,7 @@ def test_the_readouts_of_a_sweep_share_one_run_per_head_and_scale(
 ) -> None:
     readouts = attention_readouts(["IO", "S1", "S2", "IO-S1", "BOS"])
     sweep(model, clean, [FIRST, LAST], vectors(clean), [-1, 0, 1], readouts)
-    assert forwards == [6]
+    assert forwards == [7]  # three and three, and the clean run that the latter start from
 
 
 # --- remembering ----------------------------------------------------------------------------------
@@ -122,7 +122,7 @@ def test_equal_vectors_share_a_run(forwards: list[int], model: Any, clean: Promp
     with remembering(Memory()):
         for _ in range(3):
             logit_diff(inject(model, clean, LAST, vectors(clean)), clean)
-    assert forwards == [1]
+    assert forwards == [2]  # the clean run, and one with the vector
 
 
 def test_shuffled_labels_are_another_run(model: Any, pairs: PromptPairs) -> None:
