@@ -105,3 +105,14 @@ def test_a_claim_for_a_large_gpu_is_not_applicable_here(run_claims: RunClaims) -
     assert "models loaded: none" in done.output
     assert "needs a GPU with 100000 GB; this machine offers" in done.output
     assert "1 skipped" in done.output
+
+
+def test_claims_share_the_prompts_that_they_grow_to(registry: Registry, directory: str) -> None:
+    from claimlens.fixtures.bench import PromptSets
+
+    few = PromptSets(registry.open(directory)).ioi(4)
+    assert registry.grown(few, 8) is registry.grown(few, 8)
+    assert len(registry.grown(few, 8)) == 8
+    assert registry.grown(few.shuffled(1), 8) is not registry.grown(few, 8)
+    with pytest.raises(ValueError, match="cannot grow"):
+        registry.grown(few.select([0, 1]), 8)

@@ -7,7 +7,7 @@ any kernel takes it in the model's place: `logit_diff(zero_ablate(model, head), 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -127,14 +127,9 @@ def cache(model: Model, prompts: Prompts, names: Sequence[str] = ()) -> Cache:
     found = memory.find(key)
     known = found if isinstance(found, Cache) else None
     missing = [n for n in names if known is None or n not in known.activations]
-    if known is None:
-        known = _run(model, prompts, missing)
-    elif missing:
-        read = _more(model, prompts, missing, known)
-        known = replace(known, activations={**known.activations, **read})
-    else:
-        return known
-    memory.keep(key, known, held=(model, prompts))
+    if known is None or missing:
+        known = _more(model, prompts, missing, known) if known else _run(model, prompts, missing)
+        memory.keep(key, known, held=(model, prompts))
     return known
 
 
@@ -179,7 +174,7 @@ def _run(model: Model, prompts: Prompts, names: Sequence[str]) -> Cache:
         return _whole(model, prompts, names)
     bridge, layers = model.model, int(model.model.cfg.n_layers)
     layer = first_layer((edit.hook for edit in model.edits), layers)
-    if layer == 0:
+    if layer < 1:
         return _whole(model, prompts, names)
     same = [name for name in names if first_layer([name], layers) < layer]
     base = cache(bridge, prompts, same)
@@ -192,19 +187,22 @@ def _run(model: Model, prompts: Prompts, names: Sequence[str]) -> Cache:
     return replace(run, activations={**{name: base[name] for name in same}, **run.activations})
 
 
-def _more(
-    model: Model, prompts: Prompts, names: Sequence[str], known: Cache
-) -> Mapping[str, Tensor]:
-    """More activations of a run that is known: of the intact model from their own layers alone."""
-    bridge, layers = intact(model), int(intact(model).cfg.n_layers)
+def _more(model: Model, prompts: Prompts, names: Sequence[str], known: Cache) -> Cache:
+    """A known run with more activations: of the intact model, from their own layers alone."""
+    layers = int(intact(model).cfg.n_layers)
     first, last = first_layer(names, layers), last_layer(names, layers)
-    if known.calls is None or first == 0 or last == layers:
-        return _run(model, prompts, names).activations
-    hooks = _hooks(model, prompts, names)
-    with torch.no_grad():
-        run_between(bridge, known.calls, first, last + 1, hooks.pairs())
-    hooks.check_fired()
-    return hooks.kept
+    if known.calls is None or first < 0:
+        read = _run(model, prompts, names).activations
+    else:
+        hooks = _hooks(model, prompts, names)
+        with torch.no_grad():
+            if last < layers:
+                run_between(intact(model), known.calls, first, last + 1, hooks.pairs())
+            else:
+                run_from(intact(model), known.calls, first, [*hooks.pairs(), (FINAL, _stop)])
+        hooks.check_fired()
+        read = hooks.kept
+    return replace(known, activations={**known.activations, **read})
 
 
 def _whole(model: Model, prompts: Prompts, names: Sequence[str], graph: bool = False) -> Cache:

@@ -42,13 +42,13 @@ class Calls:
 
 
 def first_layer(hooks: Iterable[str], layers: int) -> int:
-    """The layer in which the first of these hooks lies, of `layers`; 0 for one before them all."""
-    return min((_layer(hook, layers) for hook in hooks), default=0)
+    """The layer in which the first of these hooks lies, of `layers`; -1 for one before them all."""
+    return min((_layer(hook, layers) for hook in hooks), default=-1)
 
 
 def last_layer(hooks: Iterable[str], layers: int) -> int:
     """The layer in which the last of these hooks lies; `layers` for one behind them all."""
-    return max((_layer(hook, layers) for hook in hooks), default=0)
+    return max((_layer(hook, layers) for hook in hooks), default=-1)
 
 
 def run_whole(bridge: Bridge, tokens: Tensor, hooks: Sequence[_Hook]) -> Calls:
@@ -111,7 +111,7 @@ def _stream(model: Any, calls: Calls, layer: int, until: int) -> Tensor:
 def _layer(hook: str, layers: int) -> int:
     if found := _BLOCK.match(hook):
         return int(found[1])
-    return layers if hook.startswith(_BEHIND_BLOCKS) else 0
+    return layers if hook.startswith(_BEHIND_BLOCKS) else -1
 
 
 def _parts(bridge: Bridge) -> Any:

@@ -21,7 +21,7 @@ from claimlens.circuits.kernels.patch import patch
 from claimlens.circuits.parts import Head, Prompts
 from claimlens.circuits.verdict import NotMeasured
 
-HOOKS = ["blocks.0.attn.hook_pattern", "blocks.1.attn.hook_z", "blocks.1.hook_resid_post"]
+HOOKS = ["blocks.0.attn.hook_pattern", "blocks.1.hook_resid_post", "ln_final.hook_scale"]
 
 
 def turned(x: Tensor) -> Tensor:
@@ -57,6 +57,7 @@ def layers_run(bridge: Any) -> Iterator[list[int]]:
             handle.remove()
 
 
+@pytest.mark.filterwarnings("ignore:A forward hook edited hook_scale")  # as "final" does
 @pytest.mark.parametrize("what", list(edits(1)))
 @pytest.mark.parametrize("name", architectures.NAMES)
 def test_a_run_that_starts_inside_is_the_whole_run(name: str, what: str, clean: Prompts) -> None:
@@ -87,6 +88,12 @@ def test_only_the_layers_that_matter_are_run(model: Any, clean: Prompts) -> None
         with layers_run(model) as order:
             cache(model, clean, ["blocks.1.attn.hook_pattern"])
         assert order == [1]
+        with layers_run(model) as order:
+            cache(model, clean, ["blocks.0.attn.hook_z", "blocks.1.hook_mlp_out"])
+        assert order == [0, 1]
+        with layers_run(model) as order:
+            cache(model, clean, ["blocks.1.attn.hook_v", "ln_final.hook_scale"])
+        assert order == [1, 2]
         with layers_run(model) as order:
             cache(edited(model, Edit("ln_final.hook_in", turned, "x")), clean)
         assert order == [2]
@@ -132,7 +139,7 @@ def test_an_edit_that_changes_nothing_is_an_error_here_too(model: Any, clean: Pr
 def test_layers_of_hooks() -> None:
     assert resume.first_layer(["blocks.10.hook_mlp_out", "blocks.9.attn.hook_q"], 12) == 9
     assert resume.first_layer(["ln_final.hook_scale"], 12) == 12
-    assert resume.first_layer(["blocks.3.ln1.hook_in", "hook_pos_embed"], 12) == 0
-    assert resume.first_layer([], 12) == 0
+    assert resume.first_layer(["blocks.3.ln1.hook_in", "hook_pos_embed"], 12) == -1
+    assert resume.first_layer([], 12) == -1
     assert resume.last_layer(["blocks.10.hook_mlp_out", "blocks.9.attn.hook_q"], 12) == 10
     assert resume.last_layer(["hook_embed", "unembed.hook_in"], 12) == 12
