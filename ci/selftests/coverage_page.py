@@ -103,9 +103,8 @@ def verdict(claim: str, known: dict[str, dict[str, str]], heads: Sequence[Head])
 
 
 def _real_size() -> list[str]:
-    """What was measured once on a model of GPT-2 small's size, with its date."""
-    file = FAMILIES / "real_size.md"
-    return [file.read_text(encoding="utf-8")] if file.exists() else []
+    """What the suite costs, as real_size.py measured it."""
+    return [(FAMILIES / "real_size.md").read_text(encoding="utf-8")]
 
 
 _HEAD = """# Coverage

@@ -16,6 +16,7 @@ from torch import Tensor
 from claimlens.circuits.kernels.ablate import Heads, many
 from claimlens.circuits.kernels.cache import Model
 from claimlens.circuits.kernels.knockout import Node, knockout
+from claimlens.circuits.kernels.memory import recalled
 from claimlens.circuits.metrics import logit_diff
 from claimlens.circuits.parts import Prompts
 
@@ -43,10 +44,15 @@ def signal_variants(prompts: Prompts) -> tuple[Variant, ...]:
     if prompts.moved is None and bool((names[1] != prompts.tokens[rows, s2]).any()):
         raise ValueError("S1 and S2 are different tokens: these are no IOI prompts; use `ioi`")
 
-    def written(at_io: Tensor, at_s1: Tensor, at_s2: Tensor) -> Prompts:
-        tokens = prompts.tokens.clone()
-        tokens[rows, io], tokens[rows, s1], tokens[rows, s2] = at_io, at_s1, at_s2
-        return replace(prompts, tokens=tokens)
+    def written(*names: Tensor) -> Prompts:
+        def tokens() -> Tensor:
+            turned = prompts.tokens.clone()
+            turned[rows, io], turned[rows, s1], turned[rows, s2] = names
+            return turned
+
+        what = repr([name.tolist() for name in (io, s1, *names)])
+        key = ("signal variant", id(prompts.tokens), what)
+        return replace(prompts, tokens=recalled(key, prompts, tokens))
 
     a, b = names
     return (

@@ -12,13 +12,14 @@ from torch import Tensor
 from claimlens.ci.selftests import micro
 from claimlens.ci.selftests.kernels.samples import agree, at, diff, rows
 from claimlens.ci.selftests.twin import Change, Twin
+from claimlens.circuits.kernels.memory import Memory, remembering
 from claimlens.circuits.kernels.signals import (
     signal_coefficients,
     signal_effects,
     signal_variants,
 )
 from claimlens.circuits.metrics import answer_tokens, logit_diff
-from claimlens.circuits.parts import Head, Prompts
+from claimlens.circuits.parts import Head, PromptPairs, Prompts
 from claimlens.circuits.verdict import NotApplicable, NotMeasured
 from claimlens.fixtures.prompts.ioi_duplicated import duplicated_io_prompts
 from claimlens.fixtures.tokens import Vocabulary
@@ -126,3 +127,14 @@ def test_a_vocabulary_of_few_names_is_not_applicable() -> None:
     few = micro.tokenizer(["<|endoftext|>", "a", "Mary", "John"])
     with pytest.raises(NotApplicable, match="knows 2 names"):
         duplicated_io_prompts(Vocabulary(few), 4, 0, CPU)
+
+
+def test_variants_of_the_same_prompts_share_their_runs(model: Any, pairs: PromptPairs) -> None:
+    plain = signal_variants(pairs.clean)
+    with remembering(Memory()):
+        first, again = signal_variants(pairs.clean), signal_variants(pairs.clean)
+        mixed = signal_variants(pairs.shuffled(0).clean)
+    for one, two, three in zip(plain, first, again, strict=True):
+        assert torch.equal(one.prompts.tokens, two.prompts.tokens)
+        assert two.prompts.tokens is three.prompts.tokens
+    assert not torch.equal(mixed[1].prompts.tokens, first[1].prompts.tokens)
