@@ -228,7 +228,13 @@ def check_latents(sae: Sae, latents: Sequence[int]) -> list[int]:
     return list(dict.fromkeys(chosen))
 
 
-def _fitting(sae: Sae, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_in"]:
+def _fitting(sae: Sae, x: Float[Tensor, "*axes d_in"]) -> Float[Tensor, "batch pos d_in"]:
+    """The activation; raises NotMeasured for one with another axis (heads) or another width."""
+    if x.ndim != 3:
+        raise NotMeasured(
+            f"{sae.hook} has shape {tuple(x.shape)}; an SAE reads [batch pos d_in], and would be "
+            "applied to every head alike here"
+        )
     _check_width(sae, x.shape[-1])
     return x
 

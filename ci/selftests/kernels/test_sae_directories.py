@@ -111,7 +111,13 @@ def test_a_topk_sae_of_older_files_is_one(tmp_path: Path) -> None:
         ({"activation_fn_str": "tanh-relu", "architecture": "standard"}, "'tanh-relu'; supported"),
         ({"reshape_activations": "hook_z"}, "reshape_activations='hook_z', which is not supported"),
         ({"hook_head_index": 3}, "hook_head_index=3, which is not supported"),
+        ({"hook_head_index": 0}, "hook_head_index=0, which is not supported"),
+        (
+            {"metadata": {"hook_name": OUT, "hook_head_index": 0}},
+            "hook_head_index=0, which is not supported",
+        ),
         ({"finetuning_scaling_factor": True}, "finetuning_scaling_factor=True"),
+        ({"finetuning_scaling_factor": 0}, "finetuning_scaling_factor=0"),
         ({"k": 41}, "40 latents has k=41"),
         ({"k": None}, "a topk SAE needs k"),
         ({"architecture": "jumprelu"}, "needs the weight threshold"),
@@ -122,6 +128,13 @@ def test_what_is_not_supported_is_refused(cfg: dict[str, Any], told: str, tmp_pa
     folder = saved(tmp_path / "sae", random_sae("topk", OUT, micro.WIDTH), **cfg)
     with pytest.raises(ModelUnavailable, match=told):
         read_sae(folder, "cpu")
+
+
+@pytest.mark.parametrize("nothing", [None, False, "none"])
+def test_what_says_nothing_is_read(nothing: Any, tmp_path: Path) -> None:
+    said = {"hook_head_index": nothing, "finetuning_scaling_factor": nothing}
+    sae = random_sae("topk", OUT, micro.WIDTH)
+    assert read_sae(saved(tmp_path / "sae", sae, **said), "cpu").hook == OUT
 
 
 @pytest.mark.parametrize(

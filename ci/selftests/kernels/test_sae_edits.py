@@ -247,6 +247,22 @@ def test_the_neurons_have_the_mlps_width(model: Any) -> None:
         check_fits(model, random_sae("topk", "blocks.0.hook_resid_pre", micro.WIDTH - 1))
 
 
+def test_an_sae_of_one_head_is_not_applied_to_every_head(model: Any, clean: Prompts) -> None:
+    z = "blocks.1.attn.hook_z"
+    of_a_head = random_sae("topk", z, micro.WIDTH // micro.HEADS)
+    told = rf"{z} has shape .*; an SAE reads \[batch pos d_in\]"
+    with pytest.raises(NotMeasured, match=told):
+        site(model, clean, of_a_head)
+    for changed in (
+        splice(model, of_a_head),
+        splice(model, of_a_head, "END"),
+        ablate_site(model, of_a_head),
+        ablate_latents(model, of_a_head, [0]),
+    ):
+        with pytest.raises(NotMeasured, match=told):
+            cache(changed, clean)
+
+
 def test_an_sae_of_another_hook_is_refused(model: Any, clean: Prompts) -> None:
     lost = random_sae("topk", "blocks.7.hook_mlp_out", micro.WIDTH)
     uses: list[Callable[[], object]] = [
