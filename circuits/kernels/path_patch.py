@@ -42,8 +42,10 @@ def path_patch(
     `prompts` with these put in and everything after them free. Heads of a group share keys and
     values, so patching one head's k or v patches its group's.
 
-    Must be run on `prompts`. Raises NotApplicable where no receiver lies after a sender, ValueError
-    for sources of other lengths, NotMeasured where the senders write the same on both sides.
+    Must be run on `prompts`. Raises NotApplicable naming every receiver without a sender in an
+    earlier layer and every sender without a receiver in a later one (they would be left out in
+    silence), ValueError for sources of other lengths, NotMeasured where the senders write the same
+    on both sides.
     """
     sent, got = many(senders), None if receivers is None else many(receivers)
     _check(model, prompts, source, sent, got, into)
@@ -97,11 +99,19 @@ def _check(
         return
     if not receivers:
         raise ValueError("receivers is empty; give at least one head, or None for the logits")
-    first, last = min(senders), max(receivers)
-    if first.layer >= last.layer:
+    _check_reach(senders, receivers)
+
+
+def _check_reach(senders: tuple[Head, ...], receivers: tuple[Head, ...]) -> None:
+    first, last = (end(h.layer for h in of) for end, of in ((min, senders), (max, receivers)))
+    deaf = ", ".join(str(head) for head in receivers if head.layer <= first)
+    unheard = ", ".join(str(head) for head in senders if head.layer >= last)
+    if deaf or unheard:
+        what = [f"into {deaf} from any sender"] * bool(deaf)
+        what += [f"from {unheard} to any receiver"] * bool(unheard)
         raise NotApplicable(
-            f"no path leads from {', '.join(map(str, senders))} to "
-            f"{', '.join(map(str, receivers))}: a head reads what earlier layers wrote"
+            f"no path leads {', and none '.join(what)}: a head reads what earlier layers wrote; "
+            "leave these heads out"
         )
 
 

@@ -251,8 +251,6 @@ def test_paths_into_heads_of_a_group(
 
 
 def test_what_cannot_be_is_refused(model: Any, clean: Prompts, corrupted: Prompts) -> None:
-    with pytest.raises(NotApplicable, match="no path leads from L2H1 to L1H0: a head reads"):
-        path_patch(model, clean, corrupted, LATE, MIDDLE)
     with pytest.raises(NotApplicable, match="no head L7H0"):
         path_patch(model, clean, corrupted, Head(7, 0))
     with pytest.raises(ValueError, match="into='x': expected letters of q, k and v"):
@@ -265,3 +263,26 @@ def test_what_cannot_be_is_refused(model: Any, clean: Prompts, corrupted: Prompt
     patched = path_patch(model, clean, corrupted, EARLY)
     with pytest.raises(NotMeasured, match="run it on the prompts that it was made for"):
         logit_diff(patched, other_rows)
+
+
+@pytest.mark.parametrize(
+    ("senders", "receivers", "told"),
+    [
+        ([LATE], [MIDDLE], "into L1H0 from any sender, and none from L2H1 to any receiver: a head"),
+        ([MIDDLE], [Head(1, 1), LATE], "leads into L1H1 from any sender: a head reads"),
+        ([EARLY, MIDDLE, LATE], [LATE, Head(0, 0)], "into L0H0 .*, and none from L2H1 to any rec"),
+        ([EARLY, MIDDLE, Head(1, 1)], [Head(1, 0)], "leads from L1H0, L1H1 to any receiver: a"),
+    ],
+)
+def test_a_head_of_a_set_that_no_path_reaches_is_named(
+    senders: list[Head],
+    receivers: list[Head],
+    told: str,
+    model: Any,
+    clean: Prompts,
+    corrupted: Prompts,
+) -> None:
+    """It used to be left out in silence: the effect of the others was given for that of all."""
+    for effect in (path_patch, path_effect):
+        with pytest.raises(NotApplicable, match=told):
+            effect(model, clean, corrupted, senders, receivers)
