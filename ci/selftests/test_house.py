@@ -100,6 +100,22 @@ def no_machine_paths(path: Path, source: str) -> Iterator[str]:
             yield f"line {number} names a path of one machine: {found[0]}"
 
 
+def what_is_offered_is_typed(path: Path, source: str) -> Iterator[str]:
+    """A lazy package imports for type checkers exactly the names that it loads on demand."""
+    typed: dict[str, str] = {}
+    loaded: dict[str, str] = {}
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            for one in (n for n in node.body if isinstance(n, ast.ImportFrom)):
+                module = str(one.module).removeprefix("claimlens.circuits.")
+                typed |= {alias.name: module for alias in one.names}
+        elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "_HOME":
+            loaded = ast.literal_eval(node.value)
+    if loaded:
+        odd = {name for name, _ in typed.items() ^ loaded.items()}
+        yield from (f"{name} is not typed as it is loaded" for name in sorted(odd))
+
+
 CODE_RULES: tuple[Rule, ...] = (
     star_of_imports,
     full_names,
@@ -107,6 +123,7 @@ CODE_RULES: tuple[Rule, ...] = (
     size_of_functions,
     nothing_caught_blindly,
     name_says_something,
+    what_is_offered_is_typed,
 )
 
 
@@ -137,6 +154,7 @@ def test_the_rules_look_at_every_part() -> None:
     assert {Path("ci/claims"), Path(".ci/run"), Path("pyproject.toml")} <= set(files(*TEXTS))
 
 
+LAZY = "if TYPE_CHECKING:\n    from claimlens.circuits.parts import Head as Head\n_HOME = {}"
 LONG = "\n".join(["def long():", *["    x = 1"] * LONGEST_FUNCTION])
 RED = [
     (star_of_imports, "claims/a.py", "from claimlens.fixtures.models import Registry"),
@@ -157,6 +175,8 @@ RED = [
     (nothing_caught_blindly, "ci/a.py", "try:\n    f()\nexcept BaseException:\n    pass"),
     (nothing_caught_blindly, "ci/a.py", "try:\n    f()\nexcept:\n    pass"),
     (name_says_something, "circuits/utils.py", ""),
+    (what_is_offered_is_typed, "circuits/a.py", "_HOME = {'Head': 'parts'}"),
+    (what_is_offered_is_typed, "circuits/a.py", LAZY.replace("{}", "{'Head': 'metrics'}")),
     (no_machine_paths, "ci/a.sh", "cd /" + "home/someone/models"),
     (no_machine_paths, "a.md", "see `/" + "tmp/x`"),
 ]
@@ -170,6 +190,7 @@ GREEN = [
     (nothing_caught_blindly, "ci/a.py", "try:\n    f()\nexcept OSError:\n    pass"),
     (nothing_caught_blindly, "ci/a.py", "try:\n    f()\nexcept BaseException:\n    raise"),
     (name_says_something, "circuits/metrics.py", ""),
+    (what_is_offered_is_typed, "circuits/a.py", LAZY.replace("{}", "{'Head': 'parts'}")),
     (no_machine_paths, "a.md", "https://host/work/it and ./tmp/x"),
 ]
 
