@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     from claimlens.circuits.kernels.directions import split as split
     from claimlens.circuits.kernels.directions import token_directions as token_directions
     from claimlens.circuits.kernels.edge_attribution import screen_edges as screen_edges
+    from claimlens.circuits.kernels.effective_embedding import (
+        effective_embedding as effective_embedding,
+    )
+    from claimlens.circuits.kernels.frozen_norm import freeze_norm as freeze_norm
     from claimlens.circuits.kernels.generate import continue_text as continue_text
     from claimlens.circuits.kernels.generate import generate as generate
     from claimlens.circuits.kernels.generate import without_last as without_last
@@ -163,6 +167,7 @@ _HOME = {
     "token_directions": "kernels.directions",
     "screen_edges": "kernels.edge_attribution",
     "effective_embedding": "kernels.effective_embedding",
+    "freeze_norm": "kernels.frozen_norm",
     "continue_text": "kernels.generate",
     "generate": "kernels.generate",
     "without_last": "kernels.generate",

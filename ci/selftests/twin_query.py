@@ -26,6 +26,7 @@ class Injected:
     vector: Tensor
     norm: str
     clean_scale: float = math.nan
+    held: bool = False  # the layer's own scale is the clean one too
 
     def of(self, twin: Twin, x: Tensor) -> Tensor:
         """The changed input, after the LayerNorm's own weight and bias, [d_model]."""
@@ -33,7 +34,8 @@ class Injected:
         own = x[self.position]
         if self.norm == "after":
             added = self.vector - self.vector.mean()  # folded weights read no mean
-            normal = (own - own.mean()) / scale_of(twin, own) + added
+            scale = self.clean_scale if self.held else scale_of(twin, own)
+            normal = (own - own.mean()) / scale + added
         else:
             own = own + self.vector
             scale = self.clean_scale if self.norm == "frozen" else scale_of(twin, own)
@@ -55,8 +57,12 @@ def run(
     tokens: Tensor,
     injected: Injected | None = None,
     z_changes: Mapping[Place, Change] | None = None,
+    scales: Mapping[int, Tensor] | None = None,
 ) -> QueryTrace:
-    """Run one prompt; `stream` holds what each layer is given, before its LayerNorm."""
+    """Run one prompt; `stream` holds what each layer is given, before its LayerNorm.
+
+    `scales` are those that the LayerNorm before a layer's attention divides by, where given.
+    """
     w, n = twin.weights, len(tokens)
     x = w["transformer.wte.weight"][tokens] + w["transformer.wpe.weight"][:n]
     scores: dict[Place, Tensor] = {}
@@ -65,7 +71,8 @@ def run(
         stream[layer] = x
         written = []
         for head in range(twin.heads):
-            read = {which: normed(twin, x, layer) for which in "qkv"}
+            held = (scales or {}).get(layer)
+            read = {which: normed(twin, x, layer, scale=held) for which in "qkv"}
             if injected is not None and injected.into == (layer, head):
                 read[injected.which][injected.position] = injected.of(twin, x)
             q, k, v = (projected(twin, read[which], (layer, head), which) for which in "qkv")
@@ -88,10 +95,12 @@ def scale_of(twin: Twin, x: Tensor) -> Tensor:
     return (x.var(-1, unbiased=False, keepdim=True) + twin.eps).sqrt()
 
 
-def normed(twin: Twin, x: Tensor, layer: int, place: str = "ln_1") -> Tensor:
+def normed(
+    twin: Twin, x: Tensor, layer: int, place: str = "ln_1", scale: Tensor | None = None
+) -> Tensor:
     """A LayerNorm of a layer, with its weight and bias."""
     name = f"transformer.h.{layer}.{place}"
-    centred = (x - x.mean(1, keepdim=True)) / scale_of(twin, x)
+    centred = (x - x.mean(1, keepdim=True)) / (scale_of(twin, x) if scale is None else scale)
     return centred * twin.weights[f"{name}.weight"] + twin.weights[f"{name}.bias"]
 
 

@@ -7,7 +7,6 @@ other head reads stays as it was. From seed 000: `kq_rewrite_hook` (the interven
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +24,8 @@ from claimlens.circuits.kernels.bridge import (
     query_weights,
     value_head,
 )
-from claimlens.circuits.kernels.cache import Edit, Edited, Model, cache, edited, intact
+from claimlens.circuits.kernels.cache import Edit, Edited, Model, edited, intact
+from claimlens.circuits.kernels.frozen_norm import digest, frozen_scale, input_hook, scale_of
 from claimlens.circuits.kernels.memory import Memory, current, remembering
 from claimlens.circuits.metrics import logit_diff
 from claimlens.circuits.parts import Head, Position, Prompts
@@ -34,8 +34,17 @@ from claimlens.circuits.verdict import NotApplicable, NotMeasured
 Into = Literal["query", "key"]
 """Which of the two the vector reaches."""
 Norm = Literal["free", "frozen", "after"]
-"""Where the vector enters: before the normalisation, whose scale then is that of the changed input
-(free) or that of the unedited run (frozen), or after it."""
+"""Where the vector v (times its scale) enters, r being what the run under way gives the layer, s(r)
+its scale there, and (r - mean r) / s(r) what the head would read:
+
+- free: (r + v - mean) / s(r + v);
+- frozen: (r + v - mean) / s, where s is the scale of the *unedited* run at that position. Only this
+  head's query (or key) there is frozen: its other inputs, and all other heads, keep the scale of
+  the run. With heads ablated the two differ, so that scale 0 is not the ablated run. Linear in v;
+- after: (r - mean r) / s(r) + v.
+
+In a layer of `freeze_norm` s(r) is the clean scale for all heads and positions: free and frozen are
+the same there, and scale 0 is the frozen run (seed 000, `freeze_layernorm=True`)."""
 Readout = Callable[[Model, Prompts, Head], Float[Tensor, " batch"]]
 """What is read from a run with an intervention in the given head, one value per prompt."""
 
@@ -54,31 +63,31 @@ def inject(
     """The model in which `head` reads, at `at`, its input plus scale x `vector`, one per prompt.
 
     Must be run on `prompts`. The input is that of the run under way with its other edits: ablate
-    heads first, and inject into the result. Scale 0 is a declared no-op. Several injections into
-    one head each start from its unchanged input; add the vectors instead. Raises ValueError for
-    vectors of another shape or a scale that is no finite number, NotMeasured for an unknown
-    position, NotApplicable for a key that several heads share.
+    heads first, and inject into the result; `Norm` says what is divided by which scale. Scale 0 is
+    a declared no-op where it changes nothing. Several injections into one head each start from its
+    unchanged input; add the vectors instead. Raises ValueError for vectors of another shape or a
+    scale that is no finite number, NotMeasured for an unknown position, NotApplicable for a key
+    that several heads share.
     """
     bridge, place = intact(model), at if isinstance(at, Position) else Position.parse(at)
     _check(bridge, prompts, vector, scale)
     prompts.at(place)  # an unknown position is an error here, not in the run
     weights, hook, slot = _reads(bridge, head, into)
-    frozen = _clean_scale(bridge, prompts, head, place) if norm == "frozen" else None
-    change = _Change(bridge, head.layer, scale * vector, norm, frozen)
+    change = _change(model, prompts, head, scale * vector, norm, place)
 
-    def apply(
-        own: Float[Tensor, "batch slot head d_head"],
-    ) -> Float[Tensor, "batch slot head d_head"]:
+    def apply(own: Float[Tensor, "batch slot n d"]) -> Float[Tensor, "batch slot n d"]:
         new = own.clone()
         new[:, :, slot] += (change.of_input() @ weights).to(own.dtype)
         return new
 
     what = f"{scale:g} x vectors in the {into} of {head} at {place}"
-    key = ("inject", head, into, norm, scale, _digest(vector), _digest(frozen))
+    key = ("inject", head, into, norm, scale, digest(vector), digest(change.frozen))
+    noop = scale == 0 and _free_of_effect(model, prompts, change, place)
+    look, seen = input_hook(head.layer), ("look", head.layer)
     return edited(
         model,
-        Edit(_input(head), change.look, what, noop=True, key=("look", head.layer), at=place),
-        Edit(hook, apply, what, noop=scale == 0, key=key, at=place),
+        Edit(look, change.look, what, noop=True, key=seen, at=place),
+        Edit(hook, apply, what, noop=noop, key=key, at=place),
     )
 
 
@@ -130,13 +139,18 @@ def attention_readouts(
 
 @dataclass(eq=False)
 class _Change:
-    """How what a head reads at a position changes, in the run that is under way."""
+    """How what a head reads at a position changes, in the run that is under way.
+
+    `frozen` is the scale that the changed input is divided by, `held` the one that the layer's own
+    is; None for that of the run.
+    """
 
     bridge: Bridge
     layer: int
     added: Float[Tensor, "batch d_model"]
     norm: Norm
     frozen: Float[Tensor, "batch slot 1"] | None
+    held: Float[Tensor, "batch slot 1"] | None = None
     seen: Float[Tensor, "batch slot d_model"] | None = None
 
     def look(self, own: Float[Tensor, "batch slot d_model"]) -> Float[Tensor, "batch slot d_model"]:
@@ -157,16 +171,32 @@ class _Change:
             return added
         before, scale = norm_parts(self.bridge, self.layer, own)
         after, free = norm_parts(self.bridge, self.layer, own + added)
-        return after / (free if self.frozen is None else self.frozen) - before / scale
+        read = before / (scale if self.held is None else self.held)
+        return after / (free if self.frozen is None else self.frozen) - read
 
 
-def _clean_scale(
-    bridge: Bridge, prompts: Prompts, head: Head, at: Position
-) -> Float[Tensor, "batch slot 1"]:
-    """The scale of the layer's normalisation in the unedited run."""
-    x = cache(bridge, prompts, [_input(head)])[_input(head)]
-    rows = torch.arange(len(prompts), device=x.device)[:, None]
-    return norm_parts(bridge, head.layer, x[rows, prompts.at(at)])[1]
+def _change(
+    model: Model, prompts: Prompts, head: Head, added: Tensor, norm: Norm, at: Position
+) -> _Change:
+    bridge, layer = intact(model), head.layer
+    held = frozen_scale(model, layer)
+    frozen = scale_of(bridge, prompts, layer) if norm == "frozen" and held is None else held
+    there = [None if scale is None else _there(scale, prompts, at) for scale in (frozen, held)]
+    return _Change(bridge, layer, added, norm, *there)
+
+
+def _free_of_effect(model: Model, prompts: Prompts, change: _Change, at: Position) -> bool:
+    """Whether a change by nothing is none: its scale is that of the run, which edits may change."""
+    if change.norm != "frozen" or change.frozen is None or change.held is not None:
+        return True
+    return torch.equal(change.frozen, _there(scale_of(model, prompts, change.layer), prompts, at))
+
+
+def _there(
+    x: Float[Tensor, "batch pos d"], prompts: Prompts, at: Position
+) -> Float[Tensor, "batch slot d"]:
+    """The rows of an activation at a labelled position."""
+    return x[torch.arange(len(prompts), device=x.device)[:, None], prompts.at(at)]
 
 
 def _reads(
@@ -206,18 +236,5 @@ def _check_grid(scales: Sequence[float]) -> None:
         )
 
 
-def _input(head: Head) -> str:
-    """The hook on what the normalisation before attention is given."""
-    return f"blocks.{head.layer}.ln1.hook_in"
-
-
 def _logit_diff(model: Model, prompts: Prompts, head: Head) -> Float[Tensor, " batch"]:
     return logit_diff(model, prompts)
-
-
-def _digest(tensor: Tensor | None) -> str:
-    """Everything in a tensor, in short: equal tensors share a run, whichever object holds them."""
-    if tensor is None:
-        return ""
-    data = tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()
-    return hashlib.sha256(f"{tensor.dtype} {tuple(tensor.shape)}".encode() + data).hexdigest()
