@@ -4,6 +4,7 @@ import pytest
 
 from claimlens.circuits import (
     attention,
+    attention_readouts,
     attention_sum,
     head_output,
     inject,
@@ -13,7 +14,10 @@ from claimlens.circuits import (
     split,
     token_directions,
 )
+from claimlens.circuits.kernels.query_grid import TERMS
 
+SCALES = (-8, -4, 0, 4, 8)
+"""The figure's, as those of seed 000."""
 SCALE = 4.0
 """Half of the range of seed 000's figure."""
 SHORT_OF_SATURATION = 2.0
@@ -109,8 +113,10 @@ def test_a_movers_output_turns_a_backup_away(model, ioi, head, roles, measure, f
     )
     assert turned >= 0.05
     few = ioi.select(range(16)).clean
-    title = f"{mover}'s output in the query of {head}"
-    figure(query_grid(model, few, [head], parts_of(model, few, mover), (-8, -4, 0, 4, 8), title))
+    parts, title = parts_of(model, few, mover), f"{mover}'s output in the query of {head}"
+    looks = attention_readouts(TERMS)
+    for readouts, label in ((looks, "attention probability"), (None, None)):
+        figure(query_grid(model, few, [head], parts, SCALES, title, readouts, label))
 
 
 @pytest.mark.claim(
