@@ -26,15 +26,13 @@ SHOWN = ("default", "planted")
 
 @dataclass
 class Row:
-    """One analysis: what measures it, what claims it, what tests it; `open` says what is not yet
-    there."""
+    """One analysis: what measures it, what claims it, what tests it."""
 
     number: int
     analysis: str = ""
     functions: list[str] = field(default_factory=list)
     claims: list[str] = field(default_factory=list)
     tests: list[str] = field(default_factory=list)
-    open: str = ""
 
 
 def rows(folder: Path = FAMILIES) -> list[Row]:
@@ -44,7 +42,6 @@ def rows(folder: Path = FAMILIES) -> list[Row]:
         for given in tomllib.loads(file.read_text(encoding="utf-8")).get("row", []):
             row = found.setdefault(given["number"], Row(given["number"]))
             row.analysis = row.analysis or given.get("analysis", "")
-            row.open = row.open or given.get("open", "")
             for name in ("functions", "claims", "tests"):
                 mine = getattr(row, name)
                 mine.extend(item for item in given.get(name, []) if item not in mine)
@@ -83,8 +80,7 @@ def _line(row: Row, truth: Cells) -> str:
     claims = "<br>".join(f"`{claim}`: {_verdicts(claim, truth)}" for claim in row.claims)
     functions = "<br>".join(f"`{name.removeprefix('claimlens.')}`" for name in row.functions)
     tests = "<br>".join(f"`{test.removeprefix('ci/selftests/')}`" for test in row.tests)
-    analysis = f"{row.analysis}<br>*Open: {row.open}*" if row.open else row.analysis
-    return f"| {row.number} | {analysis} | {functions} | {claims} | {tests} |"
+    return f"| {row.number} | {row.analysis} | {functions} | {claims} | {tests} |"
 
 
 def _verdicts(claim: str, truth: Cells) -> str:
