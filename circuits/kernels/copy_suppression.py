@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from claimlens.circuits.figures import TokenMap
-from claimlens.circuits.kernels.bridge import all_heads, unembedding
+from claimlens.circuits.kernels.bridge import all_heads, check_direct, unembedding
 from claimlens.circuits.kernels.cache import Model, intact
 from claimlens.circuits.kernels.direct import LOOKS, DirectRun, by_layer, direct_run, not_bos, wide
 from claimlens.circuits.parts import Head, Position, Prompts
@@ -25,10 +25,11 @@ def copy_effect(
     Attention from END to a source, times the direct effect of the source's value on its own
     token's logit (final scale frozen), summed over all sources but BOS, or for the source `src`
     alone. Negative for copy suppressors. From the copy-suppression notebook (seed 001), where it
-    is the attention-weighted effect at one destination.
+    is the attention-weighted effect at one destination. Raises NotApplicable where the model
+    normalises what its heads write, or caps its logits.
     """
     heads = all_heads(intact(model))
-    run = direct_run(model, prompts, heads, LOOKS)
+    run = _looks(model, prompts, heads)
     rows, end = torch.arange(len(prompts), device=prompts.tokens.device), prompts.at("END")[:, 0]
     counted = _counted(prompts, src)
     own = run.own if src is None else wide(unembedding(run.bridge).T[prompts.tokens])
@@ -84,9 +85,10 @@ def source_effects(model: Model, prompts: Prompts, counted: Counted = ALL) -> So
     From seed 001, `hook_fn_at_result` and `hook_fn_at_scale`: `per_source` and `per_sequence` are
     its "per_position" and "per_sequence", with its weighting: by attention, then by attention per
     source. The final scale is frozen. In shuffled prompts the logit read is that of another token.
+    Raises NotApplicable as `copy_effect`.
     """
     heads = all_heads(intact(model))
-    run = direct_run(model, prompts, heads, LOOKS)
+    run = _looks(model, prompts, heads)
     mask, own = _mask(prompts, counted), run.own
     each = [_effects_of(run, head, mask, own, counted) for head in heads]
     source, destination, sequence = (
@@ -99,7 +101,7 @@ def source_effect(
     model: Model, prompts: Prompts, head: Head, counted: Counted = ALL
 ) -> Float[Tensor, " batch"]:
     """`source_effects(...).per_sequence` of one head [logits]: negative for a copy suppressor."""
-    run = direct_run(model, prompts, [head], LOOKS)
+    run = _looks(model, prompts, [head])
     return _effects_of(run, head, _mask(prompts, counted), run.own, counted)[2]
 
 
@@ -108,11 +110,14 @@ def effect_map(
     words: Sequence[Sequence[str]],
     effects: Float[Tensor, "batch layer head pos"],
     heads: Sequence[Head],
+    unit: str = "logits",
 ) -> TokenMap:
-    """Effects at each token [logits], a frame for each head, all on one colour scale (seed 001).
+    """Effects at each token, a frame for each head, all on one colour scale (seed 001).
 
-    `words` are the strings of the first prompts' tokens, BOS included, without padding: as many
-    prompts are shown. Raises ValueError where a prompt has more words than positions.
+    `unit` is that of the effects: logits for `source_effects`, nats for `loss_changes`, fraction
+    where these are proportional. `words` are the strings of the first prompts' tokens, BOS
+    included, without padding: as many prompts are shown. Raises ValueError where a prompt has
+    more words than positions.
     """
     lengths = [len(row) for row in words]
     if len(words) > len(effects) or max(lengths, default=0) > effects.shape[-1]:
@@ -124,7 +129,14 @@ def effect_map(
         str(head): [effects[i, head.layer, head.index, :n].tolist() for i, n in enumerate(lengths)]
         for head in heads
     }
-    return TokenMap(title, "logits", words, frames)
+    return TokenMap(title, unit, words, frames)
+
+
+def _looks(model: Model, prompts: Prompts, heads: Sequence[Head]) -> DirectRun:
+    """A run of heads that add to the logits directly."""
+    for head in heads:
+        check_direct(intact(model), head)
+    return direct_run(model, prompts, heads, LOOKS)
 
 
 def _effects_of(

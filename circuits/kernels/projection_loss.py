@@ -25,10 +25,14 @@ from claimlens.circuits.kernels.direct import (
     wide,
 )
 from claimlens.circuits.parts import Head, Position, Prompts
+from claimlens.circuits.verdict import NotMeasured
 
 Keep = Literal["projection", "perpendicular", "nothing"]
 """Which part of a head's output stays."""
 KEEPS: tuple[Keep, ...] = get_args(Keep)
+MIN_LOSS = 1e-4
+"""Clean loss of a token below which a share of it says nothing [nats]: float32 rounds logits to
+5e-5."""
 
 
 def loss_change(
@@ -69,7 +73,9 @@ def loss_changes(
     the final scale and all other components as they were. With `negative_only` the projection
     holds only what lowers the source's own logit, the perpendicular part all the rest. In logits
     the changes of the two add up to that of "nothing". `proportional` divides by the clean loss
-    of each token [fraction]. 0 where nothing is predicted: at the first token and the padding.
+    of each token [fraction]: NotMeasured where one is below `MIN_LOSS`, as that of a token which
+    the model is sure of may be exactly 0. 0 where nothing is predicted: at the first token and the
+    padding.
 
     From seed 001, `compute_loss_diffs_from_projection` and `hook_fn_at_result` with
     `return_new_loss`; as there, BOS is a source like any other. Raises NotApplicable where the
@@ -81,7 +87,7 @@ def loss_changes(
     clean = clean_losses(run, dst)[:, None]
     change = swept(run, heads, dst, _change(keep, negative_only), _scoring) - clean
     if proportional:
-        change = change / clean
+        change = change / _divisors(clean, counted[:, None])
     change = torch.where(counted[:, None] > 0, change, 0.0)
     return by_layer(torch.nn.functional.pad(change, (1, 0)), model)
 
@@ -163,6 +169,19 @@ def check_keep(keep: str) -> None:
 def _change(keep: Keep, negative_only: bool) -> Change:
     check_keep(keep)
     return lambda run, head: kept(run, head, keep, negative_only) - run.written(head)
+
+
+def _divisors(
+    clean: Float[Tensor, "batch 1 slot"], counted: Float[Tensor, "batch 1 slot"]
+) -> Float[Tensor, "batch 1 slot"]:
+    """The clean losses, none of them too small to divide by; 1 where nothing is predicted."""
+    small = (clean < MIN_LOSS) & (counted > 0)
+    if bool(small.any()):
+        raise NotMeasured(
+            f"{int(small.sum())} tokens have a clean loss below {MIN_LOSS:g} nats, down to "
+            f"{float(clean[small].min()):.3g}: a share of that says nothing; take the change itself"
+        )
+    return torch.where(counted > 0, clean, 1.0)
 
 
 def _scoring(clean: Tensor, following: Int[Tensor, "batch slot"]) -> Score:

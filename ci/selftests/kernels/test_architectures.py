@@ -24,7 +24,9 @@ from claimlens.circuits.kernels.ablate import (
 from claimlens.circuits.kernels.attention import attention
 from claimlens.circuits.kernels.attribution import attribute, moved
 from claimlens.circuits.kernels.cache import Model, cache
-from claimlens.circuits.kernels.copy_suppression import copy_effect
+from claimlens.circuits.kernels.composition import composition_matrix, compositions
+from claimlens.circuits.kernels.copy_suppression import copy_effect, source_effect, source_effects
+from claimlens.circuits.kernels.cspa import cspa_kl, cspa_kls
 from claimlens.circuits.kernels.generate import generate, without_last
 from claimlens.circuits.kernels.induction import label_scores, stripe
 from claimlens.circuits.kernels.next_tokens import standing
@@ -53,6 +55,14 @@ KERNELS: dict[str, Kernel] = {
     "attribute": lambda m, clean, other: attribute(m, clean, HEAD, "logit_diff"),
     "moved": lambda m, clean, other: moved(m, clean, HEAD, "END", "IO"),
     "copy_effect": lambda m, clean, other: copy_effect(m, clean, "IO"),
+    "source_effects": lambda m, clean, other: source_effects(m, clean).per_source,
+    "source_effect": lambda m, clean, other: source_effect(m, clean, HEAD),
+    "cspa_kl": lambda m, clean, other: cspa_kl(m, clean, HEAD, at="IO"),
+    "cspa_kls": lambda m, clean, other: cspa_kls(m, clean, at="IO"),
+}
+OF_NAMES: dict[str, Callable[[Model, Prompts], Tensor]] = {
+    "composition_matrix": lambda m, names: composition_matrix(m, names, Head(0, 1), HEAD),
+    "compositions": lambda m, names: compositions(m, names, None, None, k=5).matches.double(),
 }
 RESIDUAL = "blocks.1.hook_resid_pre"
 NOT_APPLICABLE = {
@@ -61,7 +71,15 @@ NOT_APPLICABLE = {
     ("attribute", "Gemma2"): "normalised together with the other heads",
     ("moved", "Gemma2"): "normalised together with the other heads",
     ("copy_effect", "Gemma2"): "normalised together with the other heads",
+    ("source_effects", "Gemma2"): "normalised together with the other heads",
+    ("source_effect", "Gemma2"): "normalised together with the other heads",
+    ("cspa_kl", "Gemma2"): "normalised together with the other heads",
+    ("cspa_kls", "Gemma2"): "normalised together with the other heads",
+    ("composition_matrix", "Gemma2"): "normalised together with the other heads",
+    ("compositions", "Gemma2"): "normalised together with the other heads",
 }
+CAPPED = ("attribute", "moved", "copy_effect", "source_effects", "source_effect")
+"""What a soft cap alone makes meaningless: sums of what is added to a logit."""
 
 
 @pytest.fixture(params=architectures.NAMES)
@@ -81,6 +99,31 @@ def test_a_kernel_measures_or_says_why_not(kernel: str, name: str, pairs: Prompt
     assert len(found) == len(pairs)
     assert bool(torch.isfinite(found).all())
     assert float(found.double().std()) > 0
+
+
+@pytest.mark.parametrize("kernel", OF_NAMES)
+def test_a_kernel_of_names_measures_or_says_why_not(kernel: str, name: str, names: Prompts) -> None:
+    model, reason = architectures.bridge(name), NOT_APPLICABLE.get((kernel, name))
+    if reason is not None:
+        with pytest.raises(NotApplicable, match=reason):
+            OF_NAMES[kernel](model, names)
+        return
+    found = OF_NAMES[kernel](model, names)
+    assert len(found) == len(names)
+    assert bool(torch.isfinite(found).all())
+    assert float(found.std()) > 0
+
+
+@pytest.mark.parametrize("kernel", CAPPED)
+def test_capped_logits_have_no_direct_effects(
+    kernel: str, pairs: PromptPairs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing else is in the way, as normalised outputs are in Gemma 2."""
+    assert pairs.corrupted is not None
+    model = architectures.bridge("Llama")
+    monkeypatch.setattr(model.cfg, "output_logits_soft_cap", 30.0, raising=False)
+    with pytest.raises(NotApplicable, match="logits are soft-capped, so no head adds to them"):
+        KERNELS[kernel](model, pairs.clean, pairs.corrupted)
 
 
 def test_the_clean_run_is_that_of_the_raw_model(name: str, clean: Prompts) -> None:

@@ -19,6 +19,7 @@ from claimlens.circuits.kernels.copy_suppression import (
     source_effects,
 )
 from claimlens.circuits.kernels.direct import direct_run
+from claimlens.circuits.kernels.projection_loss import loss_changes
 from claimlens.circuits.parts import Head, PromptPairs, Prompts
 
 OPTIONS = {
@@ -135,6 +136,9 @@ def test_the_map_shows_the_prompts_it_has_words_for(model: Any, clean: Prompts) 
     shown = found["frames"]["L1H1"][1]
     assert len(shown) == len(words[1])
     agree(torch.tensor(shown, dtype=torch.float64), effects[1, 1, 1, : len(shown)], 1e-9)
+    assert found["unit"] == "logits"
+    changes = loss_changes(model, clean, "projection")
+    assert effect_map("title", words, changes, [SOME], "nats").unit == "nats"
 
 
 def test_a_map_of_other_prompts_is_refused(model: Any, clean: Prompts) -> None:

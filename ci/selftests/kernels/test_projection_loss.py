@@ -12,7 +12,7 @@ from claimlens.ci.selftests import micro
 from claimlens.ci.selftests.kernels.samples import HEADS, ROUNDING, SOME, agree, at, rows
 from claimlens.ci.selftests.twin import Twin
 from claimlens.ci.selftests.twin_direct import along, logits_with, moved, output, unembeddings
-from claimlens.circuits.kernels import direct
+from claimlens.circuits.kernels import direct, projection_loss
 from claimlens.circuits.kernels.ablate import zero_ablate
 from claimlens.circuits.kernels.cspa import cspa_kl
 from claimlens.circuits.kernels.projection_loss import (
@@ -26,7 +26,7 @@ from claimlens.circuits.kernels.projection_loss import (
 )
 from claimlens.circuits.metrics import loss
 from claimlens.circuits.parts import Head, Prompts
-from claimlens.circuits.verdict import NotApplicable
+from claimlens.circuits.verdict import NotApplicable, NotMeasured
 from claimlens.fixtures.bench import Bench
 
 TRIED = [(keep, negative) for keep in KEEPS for negative in (False, True)]
@@ -90,6 +90,37 @@ def test_proportional_changes_are_shares_of_each_tokens_clean_loss(
     clean_loss = loss(model, clean, "S2")[:, None, None]
     agree(shares.gather(-1, s2)[..., 0], absolute.gather(-1, s2)[..., 0] / clean_loss, ROUNDING)
     assert bool(torch.isfinite(shares).all())
+
+
+@pytest.mark.parametrize("least", [0.0, projection_loss.MIN_LOSS / 2])
+def test_a_share_of_a_loss_that_is_none_is_not_measured(
+    least: float, model: Any, clean: Prompts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A loss that the model is sure of is exactly 0: the share was infinite, or not a number."""
+    plain = projection_loss.clean_losses
+
+    def sure(run: direct.DirectRun, dst: Tensor) -> Tensor:
+        losses = plain(run, dst)
+        losses[0, 3] = least
+        return losses
+
+    monkeypatch.setattr(projection_loss, "clean_losses", sure)
+    loss_changes(model, clean, "nothing")  # the change itself has no such limit
+    with pytest.raises(NotMeasured, match=r"^1 tokens have a clean loss below 0.0001 nats"):
+        loss_changes(model, clean, "nothing", proportional=True)
+
+
+def test_a_loss_of_padding_is_no_divisor(
+    model: Any, clean: Prompts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = projection_loss.clean_losses
+    padding = torch.arange(clean.tokens.shape[1] - 1) >= clean.lengths[:, None] - 1
+    assert bool(padding.any())
+    monkeypatch.setattr(
+        projection_loss, "clean_losses", lambda r, d: plain(r, d).masked_fill(padding, 0.0)
+    )
+    found = loss_changes(model, clean, "nothing", proportional=True)
+    assert bool(torch.isfinite(found).all())
 
 
 def test_the_parts_of_a_vector() -> None:
