@@ -33,6 +33,7 @@ from claimlens.circuits.kernels.cache import Model, cache, intact
 from claimlens.circuits.kernels.directions import one_position
 from claimlens.circuits.kernels.memory import Cache
 from claimlens.circuits.kernels.sae import Sae, check_latents
+from claimlens.circuits.kernels.token_mean import check_counted
 from claimlens.circuits.parts import Head, Position, Prompts
 from claimlens.circuits.verdict import NotApplicable, NotMeasured
 
@@ -99,7 +100,8 @@ def feature_attribution(
     0 nor the identity. `zero` and `mean` are seed 003's, which leaves the own bias out.
 
     Take prompts on which the latent is active (`active_prompts`). Raises NotApplicable for a gated
-    MLP and for an SAE elsewhere, NotMeasured where the parts do not add up to the MLP's input.
+    MLP and for an SAE elsewhere, NotMeasured where the parts do not add up to the MLP's input or
+    `over` holds no token.
     """
     (latent,) = check_latents(sae, [latent])
     layer, _ = mlp_site(sae)
@@ -190,8 +192,7 @@ def _mean_parts(
     """Each component's mean over tokens, over the norm's scale of each token."""
     if over is None:
         raise ValueError("neurons='mean' needs the prompts to take the mean over: over=prompts")
-    index = torch.arange(over.tokens.shape[1], device=over.tokens.device)
-    rows, places = ((index > 0) & (index < over.lengths[:, None])).nonzero(as_tuple=True)
+    rows, places = check_counted(over).nonzero(as_tuple=True)
     run, sums, chunk = _run(model, over, layer), [], 256  # tokens held at a time, by component
     for start in range(0, len(rows), chunk):
         place = rows[start : start + chunk], places[start : start + chunk]

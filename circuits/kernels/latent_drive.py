@@ -14,9 +14,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from claimlens.circuits.kernels.cache import Edit, Edited, Model, cache, edit_keys, edited, intact
+from claimlens.circuits.kernels.cache import Edit, Edited, Model, edit_keys, edited, intact
 from claimlens.circuits.kernels.latents import activations
 from claimlens.circuits.kernels.sae import Sae
+from claimlens.circuits.kernels.token_mean import token_mean
 from claimlens.circuits.parts import Position, Prompts
 from claimlens.circuits.verdict import NotApplicable
 
@@ -35,13 +36,14 @@ def ablate_mlp(
 
     `neurons`: the activations after the non-linearity, as in seed 003, so that b_out stays;
     `output`: all that the MLP writes. At every position, or at one labelled position. The mean
-    leaves BOS and padding out. Raises NotApplicable for a layer the model lacks.
+    leaves BOS and padding out. Raises NotApplicable for a layer the model lacks, NotMeasured where
+    `over` holds no token.
     """
     layers = int(intact(model).cfg.n_layers)
     if not 0 <= layer < layers:
         raise NotApplicable(f"the model has no MLP {layer}: it has {layers} layers, from 0")
     hook = _HOOKS[part].format(layer)
-    mean = None if over is None else _token_mean(cache(model, over, [hook])[hook], over)
+    mean = None if over is None else token_mean(model, over, hook)
 
     def apply(x: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d"]:
         return torch.zeros_like(x) if mean is None else mean.expand_as(x).clone()
@@ -91,8 +93,3 @@ def sae_layer(sae: Sae) -> int:
     if parts[0] != "blocks" or len(parts) < 2 or not parts[1].isdigit():
         raise NotApplicable(f"the SAE reads {sae.hook}, which belongs to no layer")
     return int(parts[1])
-
-
-def _token_mean(x: Float[Tensor, "batch pos d"], prompts: Prompts) -> Float[Tensor, " d"]:
-    index = torch.arange(prompts.tokens.shape[1], device=x.device)
-    return x[(index > 0) & (index < prompts.lengths[:, None])].mean(0)

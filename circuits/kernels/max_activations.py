@@ -11,7 +11,8 @@ from torch import Tensor
 
 from claimlens.circuits.kernels.cache import Model
 from claimlens.circuits.kernels.sae import Sae, site
-from claimlens.circuits.kernels.sae_statistics import MAX_ELEMENTS, counted
+from claimlens.circuits.kernels.sae_statistics import MAX_ELEMENTS
+from claimlens.circuits.kernels.token_mean import counted
 from claimlens.circuits.parts import Prompts
 from claimlens.circuits.verdict import NotMeasured
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from claimlens.circuits.kernels.bridge import hook_names
 from claimlens.circuits.kernels.cache import Edit, Edited, Model, cache, edit_keys, edited, intact
+from claimlens.circuits.kernels.token_mean import check_counted, counted
 from claimlens.circuits.parts import Position, Prompts
 from claimlens.circuits.verdict import NotMeasured
 
@@ -140,11 +141,13 @@ def splice(model: Model, sae: Sae, at: Place = None) -> Edited:
 def ablate_site(model: Model, sae: Sae, over: Prompts | None = None, at: Place = None) -> Edited:
     """The model with the SAE's site set to zero, or to its mean over the tokens of `over`.
 
-    The mean leaves BOS and padding out. At every position, or at one labelled position.
+    The mean leaves BOS and padding out. At every position, or at one labelled position. Raises
+    NotMeasured where `over` holds no token.
     """
     if over is None:
         return _edited(model, sae, torch.zeros_like, "zero ablation of the SAE's site", at)
-    mean = _tokens(site(model, over, sae), over).mean(0)
+    here = check_counted(over)
+    mean = site(model, over, sae)[here].mean(0)
     what = "mean ablation of the SAE's site"
     return _edited(model, sae, lambda x: mean.expand_as(x).clone(), what, at, over)
 
@@ -194,7 +197,7 @@ def residual_variance(
     """
     x = site(model, prompts, sae)
     error = (x - sae.decode(sae.encode(x))).square().sum(-1)
-    spread = (x - _tokens(x, prompts).mean(0)).square().sum(-1)
+    spread = (x - x[check_counted(prompts)].mean(0)).square().sum(-1)
     return _token_mean(error, prompts), _token_mean(spread, prompts)
 
 
@@ -272,17 +275,8 @@ def _edited(
     return edited(model, edit)
 
 
-def _inside(prompts: Prompts) -> Float[Tensor, "batch pos"]:
-    index = torch.arange(prompts.tokens.shape[1], device=prompts.tokens.device)
-    return ((index > 0) & (index < prompts.lengths[:, None])).float()
-
-
-def _tokens(x: Float[Tensor, "batch pos d"], prompts: Prompts) -> Float[Tensor, "token d"]:
-    return x[_inside(prompts).bool()]
-
-
 def _token_mean(x: Float[Tensor, "batch pos"], prompts: Prompts) -> Float[Tensor, " batch"]:
-    inside = _inside(prompts)
+    inside = counted(prompts).float()
     return (x * inside).sum(1) / inside.sum(1)
 
 

@@ -9,12 +9,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from claimlens.circuits.figures import Histogram
 from claimlens.circuits.kernels.cache import Model
 from claimlens.circuits.kernels.sae import Sae, site
+from claimlens.circuits.kernels.token_mean import counted
 from claimlens.circuits.parts import Prompts
 from claimlens.circuits.verdict import NotMeasured
 
@@ -101,12 +102,6 @@ def tokens_of(
     for prompts in batches:
         found = site(model, prompts, sae)[counted(prompts)]
         yield from (found[start : start + size] for start in range(0, len(found), size))
-
-
-def counted(prompts: Prompts) -> Bool[Tensor, "batch pos"]:
-    """Where a token stands that is not the first: the first is BOS."""
-    index = torch.arange(prompts.tokens.shape[1], device=prompts.tokens.device)
-    return (index > 0) & (index < prompts.lengths[:, None])
 
 
 class _Moments:
