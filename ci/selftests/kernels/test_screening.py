@@ -1,7 +1,7 @@
 """Attribution patching and edge attribution: gradients against finite differences, in float64.
 
-A guess has no other twin: it is the slope of the exact effect, so the exact effect of a change a
-million times smaller must be the guess, made as small.
+A guess is the slope of the exact effect, so the exact effect of a change a million times smaller
+must be the guess, made as small. The plain twin's own gradients are in test_screening_twin.
 """
 
 from __future__ import annotations
