@@ -1,11 +1,13 @@
 """QK circuits, and OV circuits into them: what heads look for, and who tells them."""
 
+from itertools import product
+
 import pytest
 
 from claimlens.circuits import composes, copies, qk_matches, qk_scores, senders_before
-from claimlens.circuits.kernels.composition import compositions
-from claimlens.circuits.kernels.weights import require_tied
-from claimlens.circuits.weight_figures import composition_figure, heads_figure
+from claimlens.circuits.kernels.composition import composition_matrix, compositions
+from claimlens.circuits.kernels.weights import qk_matrix, require_tied
+from claimlens.circuits.weight_figures import KS, composition_figure, heads_figure, names_figure
 
 
 @pytest.mark.claim(
@@ -15,9 +17,11 @@ from claimlens.circuits.weight_figures import composition_figure, heads_figure
     expected={"default": "refuted"},  # its negative heads have the queries of induction heads
 )
 @pytest.mark.role("copy_suppression/negative_head")
-def test_negative_heads_look_for_the_predicted_name(model, names, head, measure):
+def test_negative_heads_look_for_the_predicted_name(model, names, head, measure, figure):
     """Where a name is predicted, a negative head looks for that name more than for any other, and
     lowers it."""
+    circuit = qk_matrix(model, names.clean, head, query="W_U", key="W_EE")
+    figure(names_figure(f"What {head} looks for where a name is predicted", names.texts, circuit))
     looked_for = measure(
         lambda p: qk_matches(model, p.clean, head, query="W_U", key="W_EE"),
         on=names,
@@ -42,9 +46,11 @@ def test_negative_heads_match_a_name_with_itself(model, names, head, measure, fi
     it matches best: the embedding stands for the prediction, where the two are tied."""
     require_tied(model)
     matched = measure(lambda p: qk_matches(model, p.clean, head), on=names, unit="share of names")
-    for sign in ("positive", "negative"):
-        scores = qk_scores(model, names.clean, negative=sign == "negative").double().mean(0)
-        figure(heads_figure(f"QK scores, {sign}, first of all names", scores, [head]))
+    circuit = qk_matrix(model, names.clean, head)
+    figure(names_figure(f"QK circuit of {head}", names.texts, circuit))
+    for sign, k in product(("positive", "negative"), KS):
+        scores = qk_scores(model, names.clean, k, negative=sign == "negative").double().mean(0)
+        figure(heads_figure(f"QK scores, {sign}, first {k} of all names", scores, [head]))
     assert matched >= 0.1
 
 
@@ -60,8 +66,11 @@ def test_negative_heads_look_for_what_movers_copy(model, names, head, roles, mea
     for most names; and the negative head lowers what it finds."""
     movers = senders_before(roles["ioi/name_mover"], head)
     pairs = [*movers, *roles["copy_suppression/negative_head"]]
-    found = compositions(model, names.clean, pairs, pairs)
-    figure(composition_figure("OV into QK, first of all names", found))
+    for k in KS:
+        found = compositions(model, names.clean, pairs, pairs, k)
+        figure(composition_figure(f"OV into QK, first {k} of all names", found))
+    circuit = composition_matrix(model, names.clean, movers[0], head)
+    figure(names_figure(f"OV of {movers[0]} into QK of {head}", names.texts, circuit))
     for mover in movers:
         fed = measure(
             lambda p, mover=mover: composes(model, p.clean, mover, head),
@@ -85,10 +94,18 @@ def test_negative_heads_look_for_what_movers_copy(model, names, head, roles, mea
 def test_a_backup_avoids_what_movers_copy(model, names, heads, roles, measure, figure):
     """What each name mover before it writes for a name makes the most inhibited backup avoid that
     name, for at least three names in ten; and this backup copies what it looks at."""
-    found = compositions(model, names.clean, roles["ioi/name_mover"], heads, negative=True)
-    figure(composition_figure("-OV into QK, first of all names", found))
-    backup = found.best_receiver()
-    for mover in senders_before(roles["ioi/name_mover"], backup):
+    tried = [
+        compositions(model, names.clean, roles["ioi/name_mover"], heads, k, negative=True)
+        for k in KS
+    ]
+    for k, found in zip(KS, tried, strict=True):
+        figure(composition_figure(f"-OV into QK, first {k} of all names", found))
+    backup = tried[0].best_receiver()
+    movers = senders_before(roles["ioi/name_mover"], backup)
+    circuit = composition_matrix(model, names.clean, movers[0], backup)
+    title = f"OV of {movers[0]} into QK of {backup}"
+    figure(names_figure(title, names.texts, circuit, negative=True))
+    for mover in movers:
         avoided = measure(
             lambda p, mover=mover: composes(model, p.clean, mover, backup, negative=True),
             on=names,

@@ -24,7 +24,7 @@ from claimlens.circuits.kernels.composition import (
 from claimlens.circuits.kernels.effective_embedding import Variant, effective_embedding
 from claimlens.circuits.parts import Head, Prompts
 from claimlens.circuits.verdict import NotApplicable, NotMeasured
-from claimlens.circuits.weight_figures import composition_figure, heads_figure
+from claimlens.circuits.weight_figures import composition_figure, heads_figure, names_figure
 from claimlens.fixtures.bench import Bench
 
 PAIRS = [(Head(0, 1), Head(1, 0)), (Head(1, 1), Head(2, 0)), (Head(2, 1), Head(0, 0))]
@@ -231,3 +231,26 @@ def test_the_figure_of_all_heads_outlines_the_claimed(model: Any) -> None:
     assert drawn.marked == ((2, 1),)
     with pytest.raises(BadFigure, match="Heatmap 'Scores'"):
         heads_figure("Scores", torch.full((3, 2), torch.nan), [])
+
+
+@pytest.mark.parametrize("negative", [False, True])
+def test_the_figure_of_names_shows_the_matrix_and_says_the_scores(
+    negative: bool, model: Any, names: Prompts
+) -> None:
+    words = [f"name{row}" for row in range(len(names))]
+    matrix = composition_matrix(model, names, *PAIRS[0])
+    drawn = names_figure("OV into QK", words, matrix, negative=negative, shown=7)
+    assert drawn.x == drawn.y == tuple(words[:7])
+    assert [list(row) for row in drawn.values] == matrix[:7, :7].tolist()
+    assert drawn.marked == tuple((row, row) for row in range(7))
+    end, shares = "last" if negative else "first", []
+    for k in (1, 5):
+        found = composes(model, names, *PAIRS[0], k, negative=negative).double().mean()
+        shares.append(f"{float(found):.0%} of names among the {end} {k}")
+    assert drawn.title == f"OV into QK ({', '.join(shares)})"
+
+
+def test_a_matrix_of_other_names_is_not_drawn(model: Any, names: Prompts) -> None:
+    matrix = composition_matrix(model, names, *PAIRS[0])
+    with pytest.raises(ValueError, match="expected a row and a column for each"):
+        names_figure("OV into QK", ["one", "two"], matrix)
