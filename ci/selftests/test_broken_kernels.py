@@ -20,8 +20,8 @@ from claimlens.fixtures.results import ResultCache
 
 CALIBRATION = "claimlens.claims.query.test_calibration"
 KEPT = "claimlens.claims.query.test_kept_results"
-PLAIN_NOISING = import_module(CALIBRATION).noising
-PLAIN_CHANGE = query_intervention._change
+PLAIN_NOISING: Callable[..., Tensor] = import_module(CALIBRATION).noising
+PLAIN_CHANGE: Callable[..., Any] = query_intervention._change
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ PLAIN_READ = ResultCache._read
 METRICS = f"{CALIBRATION}::test_the_metrics_are_calibrated"
 PARTS = f"{CALIBRATION}::test_the_effects_of_both_parts_add_up"
 SWEEPS = f"{KEPT}::test_a_kept_sweep_is_the_measured_one"
-BROKEN = [
+BROKEN: list[tuple[str, Any, str, Any]] = [
     (METRICS, import_module(CALIBRATION), "noising", of_the_wrong_sign),
     (METRICS, import_module(CALIBRATION), "denoising", PLAIN_NOISING),
     (PARTS, query_intervention, "_change", frozen_as_free),

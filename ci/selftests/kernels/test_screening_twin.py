@@ -59,10 +59,10 @@ def guesses(
 ) -> Tensor:
     """The definition, edge by edge: what the sender writes more, times the mean gradient."""
     own, other = paths.walk(tokens), paths.walk(source)
-    ends = [paths.embedded(ids) for ids in (tokens, source)]
+    start, end = (paths.embedded(ids) for ids in (tokens, source))
     reads = {read_of(edge) for edge in edges(model)}
     at_steps = [
-        slopes(paths, reads, tokens, torch.lerp(*ends, step / steps), *answers)
+        slopes(paths, reads, tokens, torch.lerp(start, end, step / steps), *answers)
         for step in range(steps)
     ]
     found = []
