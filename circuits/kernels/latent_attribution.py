@@ -100,8 +100,7 @@ def feature_attribution(
     0 nor the identity. `zero` and `mean` are seed 003's, which leaves the own bias out.
 
     Take prompts on which the latent is active (`active_prompts`). Raises NotApplicable for a gated
-    MLP and for an SAE elsewhere, NotMeasured where the parts do not add up to the MLP's input or
-    `over` holds no token.
+    MLP and an SAE elsewhere, NotMeasured where the parts miss the MLP's input or `over` is empty.
     """
     (latent,) = check_latents(sae, [latent])
     layer, _ = mlp_site(sae)
