@@ -224,11 +224,14 @@ def check_plain_output(model: Bridge, head: Head) -> None:
 def check_direct(model: Bridge, head: Head) -> None:
     """Raise NotApplicable where a head's direct effect on a logit is no sum over what it writes."""
     check_plain_output(model, head)
-    if soft_cap(model) is not None:
-        raise NotApplicable(
-            "this model's logits are soft-capped, so no head adds to them directly; ablate the "
-            "head in place of attributing to it"
-        )
+    _check_uncapped(model)
+
+
+def check_direct_mlp(model: Bridge, layer: int) -> None:
+    """The same for an MLP's direct effect; normalised again, W_out is not the last of its parts."""
+    if _output_norm(model, layer, "mlp") is not None:
+        raise NotApplicable(f"what MLP{layer} writes is normalised again: nothing in it just adds")
+    _check_uncapped(model)
 
 
 def attention_bias(model: Bridge, layer: int) -> Float[Tensor, " d_model"]:
@@ -273,6 +276,13 @@ def _bias(
     except AttributeError:
         return None
     return None if biases is None else biases.detach()
+
+
+def _check_uncapped(model: Bridge) -> None:
+    if soft_cap(model) is not None:
+        raise NotApplicable(
+            "this model's logits are soft-capped: no part of it just adds; ablate it instead"
+        )
 
 
 def _output_norm(model: Bridge, layer: int, place: Literal["attn", "mlp"]) -> Any:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from claimlens.circuits.figures import Point, Scatter, TokenMap
 from claimlens.circuits.kernels.attribution import FINAL_SCALE
-from claimlens.circuits.kernels.bridge import mlp_output_weights, unembedding
+from claimlens.circuits.kernels.bridge import check_direct_mlp, mlp_output_weights, unembedding
 from claimlens.circuits.kernels.cache import Model, cache, intact
 from claimlens.circuits.kernels.directions import one_position
 from claimlens.circuits.kernels.latent_attribution import mlp_site
@@ -34,7 +34,7 @@ def latent_logits(model: Model, prompts: Prompts, sae: Sae) -> Float[Tensor, "ba
 
     Through W_out for an SAE on `mlp.hook_post`, as it is for one on `hook_mlp_out`. The
     vocabulary's mean is taken off, the final scale is not divided by: as in seed 003, comparable
-    between the latents of a model, not between models.
+    between the latents of a model, not between models. Raises NotApplicable as `written`.
     """
     if prompts.answer is None:
         raise ValueError(
@@ -50,7 +50,8 @@ def latent_effects(
     """What each latent adds to the answer's logit as it fires at a position [logits].
 
     `latent_logits` times the activation at `at`, over the final norm's scale there, frozen. Seed
-    003 multiplies by the mean activation and leaves the scale out.
+    003 multiplies by the mean activation and leaves the scale out. Raises NotApplicable as
+    `written`.
     """
     rows, index = (
         torch.arange(len(prompts), device=prompts.tokens.device),
@@ -96,10 +97,12 @@ def _ranks(x: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch latent"]:
 def written(model: Model, sae: Sae) -> Float[Tensor, "latent d_model"]:
     """What a unit of each latent writes into the residual stream.
 
-    Raises NotApplicable for an SAE that is not on an MLP's neurons or output.
+    Raises NotApplicable for an SAE that is not on an MLP's neurons or output, and in models that
+    normalise an MLP's output once more or cap their logits (Gemma 2): no latent just adds there.
     """
     check_hook(model, sae)
     layer, place = mlp_site(sae)
+    check_direct_mlp(intact(model), layer)
     return sae.W_dec @ mlp_output_weights(intact(model), layer) if place == "post" else sae.W_dec
 
 

@@ -56,7 +56,8 @@ def weight_boosts(
     """W_dec (W_out) W_U: what a unit of each latent adds to every logit, over the vocabulary's mean
     [logits x final scale / activation].
 
-    The direct path only (seed 003, get_direction_boosted_tokens).
+    The direct path only (seed 003, get_direction_boosted_tokens). Raises NotApplicable where a
+    latent does not add to the logits: see `written`.
     """
     return written(model, sae)[check_latents(sae, latents)] @ unembedding(intact(model))
 

@@ -12,7 +12,7 @@ from jaxtyping import TypeCheckError
 from scipy import stats
 from torch import Tensor
 
-from claimlens.ci.selftests import micro, twin_latents, twin_sae
+from claimlens.ci.selftests import architectures, micro, twin_latents, twin_sae
 from claimlens.ci.selftests.kernels.samples import FOLDED, agree, answers_of, rows, traces
 from claimlens.ci.selftests.twin import Twin
 from claimlens.ci.selftests.twin_sae import random_sae
@@ -28,6 +28,7 @@ from claimlens.circuits.kernels.latent_logits import (
 )
 from claimlens.circuits.kernels.latents import activations
 from claimlens.circuits.kernels.sae import Sae, ablate_latents
+from claimlens.circuits.kernels.token_boosts import weight_boosts
 from claimlens.circuits.parts import Prompts
 from claimlens.circuits.verdict import NotApplicable, NotMeasured
 
@@ -126,6 +127,34 @@ def test_without_answers_nothing_is_written_toward_them(model: Any, clean: Promp
 def test_what_an_sae_elsewhere_writes_is_not_applicable(model: Any) -> None:
     with pytest.raises(NotApplicable, match="needs one on"):
         written(model, random_sae("standard", "blocks.1.hook_resid_post", micro.WIDTH))
+
+
+Direct = Callable[[Any, Prompts, Sae], Tensor]
+DIRECT: dict[str, Direct] = {
+    "latent_logits": latent_logits,
+    "latent_effects": latent_effects,
+    "written": lambda model, prompts, sae: written(model, sae),
+    "weight_boosts": lambda model, prompts, sae: weight_boosts(model, sae, [LATENT]),
+}
+
+
+@pytest.mark.parametrize("of", DIRECT)
+@pytest.mark.parametrize("place", ["hook_mlp_out", "mlp.hook_post"])
+def test_behind_a_norm_no_latent_just_adds(of: str, place: str, clean: Prompts) -> None:
+    gemma = architectures.bridge("Gemma2")
+    sae = random_sae("standard", f"blocks.1.{place}", 48 if place.endswith("post") else 32)
+    with pytest.raises(NotApplicable, match="MLP1 writes is normalised again"):
+        DIRECT[of](gemma, clean, sae)
+
+
+@pytest.mark.parametrize("of", DIRECT)
+def test_under_a_cap_no_latent_just_adds(
+    of: str, model: Any, clean: Prompts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    DIRECT[of](model, clean, sae_at(OUT))
+    monkeypatch.setattr(model.cfg, "output_logits_soft_cap", 30.0, raising=False)
+    with pytest.raises(NotApplicable, match="soft-capped: no part of it just adds"):
+        DIRECT[of](model, clean, sae_at(OUT))
 
 
 def test_rank_agreement_is_spearmans() -> None:
