@@ -121,7 +121,7 @@ def direct(model: Any, written: Tensor) -> Tensor:
     if hasattr(model.config, "final_logit_softcapping"):
         weight = 1 + weight  # Gemma's norm multiplies by one more than its weight
     unembedding: Tensor = model.get_output_embeddings().weight.detach()
-    found = centred(model, written) * weight @ unembedding.T
+    found: Tensor = centred(model, written) * weight @ unembedding.T
     return found - found.mean(-1, keepdim=True)
 
 
