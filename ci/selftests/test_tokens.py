@@ -14,6 +14,7 @@ from claimlens.circuits.kernels.padding import padding_gap
 from claimlens.circuits.metrics import end_logits
 from claimlens.circuits.parts import PromptPairs
 from claimlens.circuits.verdict import NotApplicable, NotMeasured
+from claimlens.fixtures.bench import Bench
 from claimlens.fixtures.prompts.ioi import ioi_prompts
 from claimlens.fixtures.prompts.pattern import pattern_prompts
 from claimlens.fixtures.tokens import Vocabulary
@@ -56,6 +57,12 @@ def test_the_labels_stand_where_the_names_do(ioi: PromptPairs) -> None:
     for row, answer in zip(range(len(ioi)), answers.tolist(), strict=True):
         ids = ioi.clean.tokens[row].tolist()
         assert WORDS.position_of(ids, WORDS.tokenizer.decode([answer])) == ioi.clean.at("IO")[row]
+
+
+def test_ids_of_words_are_of_all_of_them_or_none() -> None:
+    assert WORDS.ids(["Mary", "Tom", "Mary"]) == WORDS.encode("Mary Tom Mary")
+    with pytest.raises(NotApplicable, match="the dog, zyzzyva: no single token"):
+        WORDS.ids(["Mary", "the dog", "zyzzyva"])
 
 
 # --- round trip -----------------------------------------------------------------------------------
@@ -147,3 +154,31 @@ def test_where_no_document_is_left_it_is_not_applicable(
 ) -> None:
     with pytest.raises(NotApplicable, match="none of 4 documents has"):
         pattern_prompts(WORDS, SPEECH, opening, closing, CPU, context)
+
+
+def merging_words() -> Vocabulary:
+    """A tokenizer of letters that reads a quotation mark and an a behind it as one token."""
+    from tokenizers import Tokenizer, models
+    from transformers import PreTrainedTokenizerFast
+
+    pieces = ["<|endoftext|>", "a", "b", "x", '"', '"a']
+    merged = models.BPE({piece: i for i, piece in enumerate(pieces)}, [('"', "a")])
+    fast: Any = PreTrainedTokenizerFast
+    return Vocabulary(fast(tokenizer_object=Tokenizer(merged), eos_token="<|endoftext|>"))
+
+
+def test_a_document_whose_opening_is_merged_with_the_next_letter_is_dropped() -> None:
+    words = merging_words()
+    assert words.tokenizer.convert_ids_to_tokens(words.encode('xx"ab"')) == [
+        *("x", "x", '"a', "b", '"'),
+    ]
+    found = pattern_prompts(words, ['xx"ab"', 'xx"ba"'], 'xx"', '"', CPU, 48)
+    assert found.ids == ("document-1",)
+    assert found.clean.at("OPEN").tolist() == [[3]]
+    assert words.words(found.clean)[0][3] == '"'
+
+
+def test_a_bench_cuts_by_a_pattern_too() -> None:
+    found = Bench("default").pattern(SPEECH, 'said "', '"')
+    assert found.ids == ("document-0",)
+    assert found.clean.at("OPEN").tolist() == [[3]]
