@@ -8,6 +8,7 @@ import pytest
 from claimlens.circuits import (
     Head,
     cache,
+    continue_text,
     generate,
     in_force,
     matching,
@@ -17,7 +18,15 @@ from claimlens.circuits import (
     zero_values,
     zeroed,
 )
+from claimlens.circuits.figures import Table
 from claimlens.circuits.kernels.cache import Edit
+
+
+def told_after(model, decode, tokens, lengths):
+    """The text of each prompt, and the three tokens that the model says next."""
+    prompts = [row[:n].tolist() for row, n in zip(tokens, lengths, strict=False)]
+    said = [continue_text(model, ids, decode, 3, temperature=0).pieces for ids in prompts]
+    return [(decode(ids), " ".join(pieces)) for ids, pieces in zip(prompts, said, strict=True)]
 
 
 @pytest.mark.claim("demo/values-are-z", kind="identity", finding="demo/loss-ablate-v-0.8")
@@ -35,7 +44,9 @@ def test_ablating_a_heads_values_is_ablating_its_z(model, ioi, measure):
 
 
 @pytest.mark.claim("demo/continues-a-repeat", kind="behaviour", finding="demo/induction-loss")
-def test_a_greedy_continuation_repeats_the_repetition(model, repeated_tokens, measure):
+def test_a_greedy_continuation_repeats_the_repetition(
+    model, loaded_model, repeated_tokens, measure, figure
+):
     """Cut three tokens before the end of a repetition and continued greedily, two or three of the
     three are right in at least two prompts of ten."""
 
@@ -44,6 +55,10 @@ def test_a_greedy_continuation_repeats_the_repetition(model, repeated_tokens, me
         wanted = p.clean.tokens.gather(1, p.clean.at("REPEAT")[:, -3:])
         return (told == wanted).sum(1) >= 2
 
+    begun = without_last(repeated_tokens.clean, 3)
+    decode = loaded_model.vocabulary.tokenizer.decode
+    rows = told_after(model, decode, begun.tokens[:4], begun.lengths)
+    figure(Table("Greedy continuations", ("prompt", "continuation"), rows))
     assert measure(most_right, on=repeated_tokens, unit="share of prompts") >= 0.2
 
 

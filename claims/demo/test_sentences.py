@@ -12,22 +12,63 @@ ABSTRACT = (
     "taskspecific datasets."
 )
 """The first sentence of the abstract of Radford et al. 2019, as the demo spells it."""
+DESCRIPTION = (
+    "## Loading Models\n\n"
+    "HookedTransformer comes loaded with >40 open source GPT-style models. You can load any of "
+    "them in with `HookedTransformer.from_pretrained(MODEL_NAME)`. See my explainer for "
+    "documentation of all supported models, and this table for hyper-parameters and the name used "
+    "to load them. Each model is loaded into the consistent HookedTransformer architecture, "
+    "designed to be clean, consistent and interpretability-friendly. \n\n"
+    "For this demo notebook we'll look at GPT-2 Small, an 80M parameter model. To try the model "
+    "the model out, let's find the loss on this paragraph!"
+)
+"""The demo's own paragraph, word for word: its loss was measured on this spelling."""
+CLAIRE = "Claire and Mary went to the shops, then Mary gave a bottle of milk to"
 IOI = "After John and Mary went to the store, {} gave a bottle of milk to"
 SARAH = "Then, Sarah and Arthur had a lot of fun at the hospital. Arthur gave a bone to"
 ABLATED = Head(0, 8)
 
 
-@pytest.mark.claim("demo/loss-on-a-text", kind="behaviour", finding="demo/loss-description")
+@pytest.mark.claim(
+    "demo/loss-on-a-text",
+    kind="behaviour",
+    source="TransformerLens main demo (seed 002), loss",
+)
 def test_a_plain_text_is_predicted(model, sentence, measure):
-    """A plain text costs at least a nat per token less than guessing evenly would.
-
-    The published figure is of a paragraph of the demo, which is not given again here.
-    """
+    """A plain text costs at least a nat per token less than guessing evenly would."""
     text = (
         "When Mary and Tom went to the store, Tom gave a book to Mary. The color of the cat is red."
     )
     nats = measure(lambda p: loss(model, p.clean), on=sentence(text), unit="nats/token", exact=True)
     assert nats <= math.log(model.cfg.d_vocab) - 1.0
+
+
+@pytest.mark.claim(
+    "demo/loss-on-running-text",
+    kind="behaviour",
+    finding="copy/base-loss",
+    expected={"planted": "refuted"},
+)
+def test_running_text_is_predicted(model, running_text, measure):
+    """Running text costs at least a nat per token less than guessing evenly would.
+
+    The published 4.31 is of web text that is not given again here: another text, another figure.
+    """
+    nats = measure(lambda p: loss(model, p.clean), on=running_text(), unit="nats/token")
+    assert nats <= math.log(model.cfg.d_vocab) - 1.0
+
+
+@pytest.mark.claim(
+    "demo/loss-of-the-description", kind="behaviour", finding="demo/loss-description"
+)
+def test_the_loss_on_the_demos_paragraph_is_the_published_one(model, sentence, measure):
+    """On the demo's own paragraph about loading models the loss is the published 4.165, within
+    .05."""
+    nats = measure(
+        lambda p: loss(model, p.clean), on=sentence(DESCRIPTION), unit="nats/token", exact=True
+    )
+    assert nats >= 4.115
+    assert nats <= 4.215
 
 
 @pytest.mark.claim("demo/loss-of-the-abstract", kind="behaviour", finding="demo/loss-abstract")
@@ -94,3 +135,18 @@ def test_sarah_gets_the_bone(model, sentence, measure):
     assert probability >= 0.42
     assert probability <= 0.52
     assert ahead >= 1.0
+
+
+@pytest.mark.claim("demo/claire-with-and-without-bos", kind="behaviour", finding="demo/prepend-bos")
+def test_without_bos_claire_is_less_expected(model, sentence, measure):
+    """Claire, whose name begins the sentence, is ahead of Mary by the published 6.75 logits with
+    BOS and by 2.78 without, each within .1."""
+    claire = sentence(CLAIRE, "Claire", "Mary")
+    given = measure(lambda p: logit_diff(model, p.clean), on=claire, unit="logits", exact=True)
+    bare = measure(
+        lambda p: logit_diff(model, p.without_bos().clean), on=claire, unit="logits", exact=True
+    )
+    assert given >= 6.654
+    assert given <= 6.854
+    assert bare >= 2.682
+    assert bare <= 2.882

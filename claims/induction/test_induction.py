@@ -2,7 +2,14 @@
 
 import pytest
 
-from claimlens.circuits import attention, loss, moved, zero_ablate
+from claimlens.circuits import (
+    attention,
+    excess_over_others,
+    label_scores,
+    loss,
+    moved,
+    zero_ablate,
+)
 
 
 @pytest.mark.claim("induction/loss-drop", kind="behaviour", finding="demo/induction-loss")
@@ -48,3 +55,23 @@ def test_previous_token_heads_feed_induction(model, repeated_tokens, head, measu
         unit="nats/token",
     )
     assert ablated - clean >= 0.1
+
+
+@pytest.mark.claim("induction/at-the-second-subject", kind="mechanism", finding="ioi/induction")
+@pytest.mark.role("induction/induction_head")
+def test_induction_heads_look_after_the_first_subject_from_the_second(model, ioi, heads, measure):
+    """In IOI prompts, too, the induction heads look from S2 at the token after S1, by a fifth of
+    their attention more than the other heads do, and raise the logit of what stands there by a
+    tenth or more: they expect the subject to be followed as it was."""
+    excess = measure(
+        lambda p: excess_over_others(label_scores(model, p.clean, "S2", "S1+1"), heads),
+        on=ioi,
+        unit="probability",
+    )
+    raised = measure(
+        lambda p: sum(moved(model, p.clean, head, "S2", "S1+1") for head in heads) / len(heads),
+        on=ioi,
+        unit="logits",
+    )
+    assert excess >= 0.2
+    assert raised >= 0.1
