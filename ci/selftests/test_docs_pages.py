@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -54,3 +55,21 @@ def test_an_example_that_is_wrong_would_be_noticed() -> None:
 
 def test_there_are_pages() -> None:
     assert KERNEL_PAGES
+
+
+def unnamed(modules: Iterable[str], text: str) -> list[str]:
+    """The modules that a text does not name, as `…kernels.cache`, `…cache` or `cache.cache(`."""
+    return [name for name in modules if not re.search(rf"(kernels\.|…|`){name}\b", text)]
+
+
+def test_every_kernel_module_is_named_on_a_page() -> None:
+    kernels = ROOT / "circuits" / "kernels"
+    modules = sorted(file.stem for file in kernels.glob("*.py") if file.stem != "__init__")
+    text = "\n".join(page.read_text(encoding="utf-8") for page in KERNEL_PAGES)
+    assert len(modules) > 40
+    assert unnamed(modules, text) == []
+
+
+def test_a_module_that_no_page_names_is_found() -> None:
+    text = "`claimlens.circuits.kernels.patch` and `…knockout`; `hooked.zeroed(hook)`"
+    assert unnamed(["patch", "knockout", "hooked", "zero", "cache"], text) == ["zero", "cache"]

@@ -213,8 +213,11 @@ def query_sweep(case: Case) -> None:
     by_hand = inject(case.model, case.clean, HEAD, vector, 2.0)
     assert torch.equal(found[1], logit_diff(by_hand, case.clean))
     assert not torch.equal(found[1], found[0])
-    grid = query_grid(case.model, case.clean, [HEAD], {"v": vector}, [0.0, 2.0], "t", ["IO"])
-    readout = attention_readouts(["IO"])["IO"](by_hand, case.clean, HEAD).mean()
+    looks = attention_readouts(["IO"])
+    grid = query_grid(
+        case.model, case.clean, [HEAD], {"v": vector}, [0.0, 2.0], "t", looks, "probability"
+    )
+    readout = looks["IO"](by_hand, case.clean, HEAD).mean()
     assert grid.rows[0][0].lines[0].y[1] == float(readout)
 
 
