@@ -192,11 +192,6 @@ def parallel(model: Bridge) -> bool:
     return bool(getattr(model.cfg, "parallel_attn_mlp", False))
 
 
-def splits_inputs(model: Bridge) -> bool:
-    """Whether each head reads a normalised stream of its own, made beside the layer's own norm."""
-    return bool(getattr(model.cfg, "use_split_qkv_input", False))
-
-
 def soft_cap(model: Bridge) -> float | None:
     """The bound c of logits that are c tanh(x / c) (Gemma 2) [logits]; None where there is none."""
     cap = float(getattr(model.cfg, "output_logits_soft_cap", None) or 0.0)

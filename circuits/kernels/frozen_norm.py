@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from claimlens.circuits.kernels.bridge import Bridge, norm_parts, splits_inputs
+from claimlens.circuits.kernels.bridge import Bridge, norm_parts
 from claimlens.circuits.kernels.cache import Edit, Edited, Model, cache, edited, intact
 from claimlens.circuits.parts import Prompts
 from claimlens.circuits.verdict import NotApplicable, NotMeasured
@@ -82,7 +82,7 @@ class _Held:
 
     def apply(self, out: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_model"]:
         """What it gave, times its own scale over the clean one: exactly 1 where they are equal."""
-        if splits_inputs(self.bridge):
+        if getattr(self.bridge.cfg, "use_split_qkv_input", False):
             raise NotMeasured(
                 f"{self.what}: query, key and value inputs are split, where it has no effect; call "
                 "model.set_use_split_qkv_input(False)"

@@ -58,6 +58,9 @@ ELSEWHERE = {
         "splice ablate_site ablate_latents"
     ),
     f"{HERE}/test_sae_effects.py::test_other_architectures_add_up_too": "split_mlp",
+    f"{HERE}/test_frozen_norm.py::test_with_heads_ablated_it_divides_by_the_clean_scale": (
+        "freeze_norm"
+    ),
     f"{HERE}/test_weights.py::test_other_architectures": "copies copy_scores qk_matches qk_scores",
 }
 """Tests on other architectures, and the kernels they are of."""
