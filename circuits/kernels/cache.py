@@ -129,7 +129,7 @@ def cache(model: Model, prompts: Prompts, names: Sequence[str] = ()) -> Cache:
     missing = [n for n in names if known is None or n not in known.activations]
     if known is None or missing:
         known = _more(model, prompts, missing, known) if known else _run(model, prompts, missing)
-        memory.keep(key, known, held=(model, prompts))
+        memory.keep(key, known, (model, prompts), passing=isinstance(model, Edited))
     return known
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from claimlens.circuits.kernels.resume import Calls
 
-MAX_BYTES = 2**31
+MAX_BYTES = 2**30
 MAX_LOGITS = 2**24
 """Logits held at a time where all of them are gone through: 64 MiB in float32, a few times over."""
 
@@ -74,6 +74,7 @@ class Memory:
     max_bytes: int = MAX_BYTES
     resumable: dict[int, bool] = field(default_factory=dict)
     _runs: OrderedDict[Hashable, tuple[Cache | Tensor, Any]] = field(default_factory=OrderedDict)
+    _passing: set[Hashable] = field(default_factory=set)
 
     def find(self, key: Hashable) -> Cache | Tensor | None:
         """The run (or tensor) of this key, if it is still here."""
@@ -82,12 +83,23 @@ class Memory:
         self._runs.move_to_end(key)
         return self._runs[key][0]
 
-    def keep(self, key: Hashable, run: Cache | Tensor, held: Any) -> None:
-        """Keep a run, and let older ones go where the bound is passed."""
+    def keep(self, key: Hashable, run: Cache | Tensor, held: Any, *, passing: bool = False) -> None:
+        """Keep a run, and let older ones go where the bound is passed.
+
+        A `passing` one goes with the next `settle`.
+        """
         self._runs[key] = (run, held)
+        if passing:
+            self._passing.add(key)
         self._runs.move_to_end(key)
         while self._runs and self.bytes > self.max_bytes:
             self._runs.popitem(last=False)
+
+    def settle(self) -> None:
+        """Let go of the passing runs: what a claim has edited is of no use to the next one."""
+        for key in self._passing:
+            self._runs.pop(key, None)
+        self._passing.clear()
 
     def clear(self) -> None:
         """Let every run go."""

@@ -291,3 +291,14 @@ def test_nothing_is_left_behind_by_a_run_that_stops_early(model: Any, clean: Pro
     cache(zero_ablate(model, SOME), clean)
     assert torch.equal(model(clean.tokens), before)
     assert not any(point.fwd_hooks for point in model.hook_dict.values())
+
+
+def test_edited_runs_pass_and_intact_ones_stay(model: Any, clean: Prompts) -> None:
+    memory = Memory()
+    with remembering(memory):
+        logit_diff(model, clean)
+        intact = memory.bytes
+        logit_diff(zero_ablate(model, SOME), clean)
+        assert memory.bytes > intact
+        memory.settle()
+    assert memory.bytes == intact
