@@ -170,19 +170,17 @@ def _place(edit: Edit, prompts: Prompts) -> Hashable:
 
 def _run(model: Model, prompts: Prompts, names: Sequence[str]) -> Cache:
     """A run from the first layer that its edits change, where the intact run is remembered."""
-    if current() is None or not isinstance(model, Edited):
-        return _whole(model, prompts, names)
-    bridge, layers = model.model, int(model.model.cfg.n_layers)
-    layer = first_layer((edit.hook for edit in model.edits), layers)
-    if layer < 1:
+    bridge, memory = intact(model), current()
+    layers = int(bridge.cfg.n_layers)
+    layer = first_layer((e.hook for e in model.edits), layers) if isinstance(model, Edited) else -1
+    found = memory.find(_key(bridge, prompts)) if memory and layer > 0 else None
+    if not isinstance(found, Cache) or found.calls is None:
         return _whole(model, prompts, names)
     same = [name for name in names if first_layer([name], layers) < layer]
     base = cache(bridge, prompts, same)
-    if base.calls is None:
-        return _whole(model, prompts, names)
     hooks = _hooks(model, prompts, [*(name for name in names if name not in same), FINAL])
     with torch.no_grad():
-        run_from(bridge, base.calls, layer, [*hooks.pairs(), (FINAL, _stop)])
+        run_from(bridge, found.calls, layer, [*hooks.pairs(), (FINAL, _stop)])
     run = _finished(bridge, prompts, hooks)
     return replace(run, activations={**{name: base[name] for name in same}, **run.activations})
 

@@ -24,7 +24,7 @@ from claimlens.circuits.kernels.bridge import (
     query_weights,
     value_head,
 )
-from claimlens.circuits.kernels.cache import Edit, Edited, Model, edited, intact
+from claimlens.circuits.kernels.cache import Edit, Edited, Model, cache, edited, intact
 from claimlens.circuits.kernels.frozen_norm import digest, frozen_scale, input_hook, scale_of
 from claimlens.circuits.kernels.memory import Memory, current, remembering
 from claimlens.circuits.metrics import logit_diff
@@ -113,7 +113,9 @@ def sweep(
         raise ValueError("no heads given; a sweep needs at least one to inject into")
     asked = {"logit difference": _logit_diff} if readouts is None else readouts
     read: dict[str, list[Tensor]] = {name: [] for name in asked}
-    memory = current() or Memory()  # runs start from one clean run, and readouts share each of them
+    memory = current() or Memory()  # the readouts share each run
+    with remembering(memory):
+        cache(intact(model), prompts)  # in which the others start
     for head in heads:
         for scale in scales:
             model_with = inject(

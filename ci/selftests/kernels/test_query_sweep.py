@@ -122,7 +122,7 @@ def test_equal_vectors_share_a_run(forwards: list[int], model: Any, clean: Promp
     with remembering(Memory()):
         for _ in range(3):
             logit_diff(inject(model, clean, LAST, vectors(clean)), clean)
-    assert forwards == [2]  # the clean run, and one with the vector
+    assert forwards == [1]
 
 
 def test_shuffled_labels_are_another_run(model: Any, pairs: PromptPairs) -> None:
