@@ -15,7 +15,7 @@ from torch import Tensor
 
 from claimlens.circuits.kernels.resume import Calls
 
-MAX_BYTES = 2**30
+MAX_BYTES = 3 * 2**28
 MAX_LOGITS = 2**24
 """Logits held at a time where all of them are gone through: 64 MiB in float32, a few times over."""
 
