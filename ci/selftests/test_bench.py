@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 import torch
 
@@ -10,6 +12,7 @@ from claimlens.circuits.kernels.attention import attention
 from claimlens.circuits.verdict import NotApplicable, NotMeasured
 from claimlens.fixtures.bench import Bench
 from claimlens.fixtures.directories import ModelUnavailable
+from claimlens.fixtures.plugin import PROMPTS
 from claimlens.fixtures.prompts.names import name_prompts
 from claimlens.fixtures.tokens import Vocabulary
 
@@ -29,6 +32,15 @@ def test_a_planted_mover_looks_at_the_object(bench: Bench) -> None:
 def test_the_same_seed_draws_the_same_prompts(bench: Bench) -> None:
     assert bench.ioi(8).digest == Bench("planted").ioi(8).digest
     assert bench.ioi(8).digest != Bench("planted", seed=1).ioi(8).digest
+
+
+@pytest.mark.parametrize("name", ["planted", "default"])
+def test_means_are_taken_over_many_prompts_of_every_template(name: str) -> None:
+    """Over one or two a template mean would be nearly a resample."""
+    some = Bench(name)
+    counts = Counter(some.abc().templates)
+    assert counts.keys() == set(some.ioi(PROMPTS["ioi"]).templates)
+    assert min(counts.values()) >= 8
 
 
 def test_what_a_model_lacks_is_not_applicable(bench: Bench) -> None:

@@ -124,12 +124,12 @@ def cache(model: Model, prompts: Prompts, names: Sequence[str] = ()) -> Cache:
     memory, key = current(), _key(model, prompts)
     if memory is None or key is None:
         return _run(model, prompts, names)
-    found = memory.find(key)
-    known = found if isinstance(found, Cache) else None
+    known = memory.find(key)
     missing = [n for n in names if known is None or n not in known.activations]
     if known is None or missing:
         known = _more(model, prompts, missing, known) if known else _run(model, prompts, missing)
-        memory.keep(key, known, (model, prompts), passing=isinstance(model, Edited))
+        keep = memory.keep_for_now if isinstance(model, Edited) else memory.keep
+        keep(key, known, (model, prompts))
     return known
 
 
@@ -174,7 +174,7 @@ def _run(model: Model, prompts: Prompts, names: Sequence[str]) -> Cache:
     layers = int(bridge.cfg.n_layers)
     layer = first_layer((e.hook for e in model.edits), layers) if isinstance(model, Edited) else -1
     found = memory.find(_key(bridge, prompts)) if memory and layer > 0 else None
-    if not isinstance(found, Cache) or found.calls is None:
+    if found is None or found.calls is None:
         return _whole(model, prompts, names)
     same = [name for name in names if first_layer([name], layers) < layer]
     base = cache(bridge, prompts, same)

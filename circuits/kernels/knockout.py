@@ -12,18 +12,21 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
-from einops import einsum, rearrange
-from jaxtyping import Bool, Float
+from einops import einsum
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from claimlens.circuits.kernels.bridge import check_head
+from claimlens.circuits.kernels.bridge import check_head, weights_version
 from claimlens.circuits.kernels.cache import Edit, Edited, Model, cache, edit_keys, edited, intact
+from claimlens.circuits.kernels.memory import Memory, recalled, remembering
 from claimlens.circuits.parts import Head, Prompts
 from claimlens.circuits.verdict import NotApplicable, NotMeasured
 
 Kind = Literal["zero", "mean", "template mean", "resample"]
 """What replaces z: zero; its mean over all prompts and positions of the source; its mean over the
 source's prompts of the same template, per position; the source's z, prompt by prompt."""
+ROWS = 64
+"""Prompts of a source of means that are run at once."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +49,9 @@ def knockout(
     """The model with z of `nodes` replaced; must be run on `prompts`.
 
     `source` gives what replaces it (not needed for zero), usually the ABC prompts: the same rows to
-    resample, any number of prompts of the same templates for means. Raises ValueError without a
-    source that fits, NotMeasured where z already was that.
+    resample, any number of prompts of the same templates for means. Take many: a mean over one or
+    two prompts of a template is nearly one resample. Raises ValueError without a source that fits,
+    NotMeasured where z already was that.
     """
     return _replaced(model, prompts, _mask(model, prompts, nodes), kind, source, _named(nodes))
 
@@ -141,30 +145,61 @@ def _replacements(
         return {layer: torch.zeros(1, 1, 1, 1, device=prompts.tokens.device) for layer in layers}
     if source is None:
         raise ValueError(f"a {kind} knock-out needs the prompts to take z from; give source=…")
-    names = [_z(layer) for layer in range(int(intact(model).cfg.n_layers))]
-    run = cache(model, source, names)
-    z = {layer: run[_z(layer)] for layer in layers}
     if kind == "resample":
-        return z
+        run = cache(model, source, _all_z(model))
+        return {layer: run[_z(layer)] for layer in layers}
     if kind == "template mean":
-        width, weights = prompts.tokens.shape[1], _same_template(source, prompts)
-        means = {n: einsum(weights.to(x), x, "b s, s p h d -> b p h d") for n, x in z.items()}
-        return {n: mean[:, :width] for n, mean in means.items()}
+        width, mine = prompts.tokens.shape[1], _own_template(source, prompts)
+        means = _means(model, source, kind)
+        return {layer: means[layer][mine, :width] for layer in layers}
+    return dict(enumerate(_means(model, source, kind)))
+
+
+def _means(
+    model: Model, source: Prompts, kind: Kind
+) -> Float[Tensor, "layer template place head d_head"]:
+    """Mean z of every head, by template and place or over all of them; computed once."""
+    bridge, edits = intact(model), edit_keys(model)
+    if None in edits:
+        return _averaged(model, source, kind)
+    key = ("mean z", kind, id(bridge), weights_version(bridge), edits, id(source))
+    return recalled(key, (model, source), lambda: _averaged(model, source, kind))
+
+
+def _averaged(
+    model: Model, source: Prompts, kind: Kind
+) -> Float[Tensor, "layer template place head d_head"]:
+    """A source can be large, so it is run in pieces, and none of these runs is kept."""
     places = torch.arange(source.tokens.shape[1], device=source.lengths.device)
     inside = places < source.lengths[:, None]
-    return {n: rearrange(x[inside].mean(0), "h d -> 1 1 h d") for n, x in z.items()}
+    codes = _codes(source, source.templates)
+    share = torch.nn.functional.one_hot(codes).T
+    names, rows = _all_z(model), torch.arange(len(source), device=codes.device)
+    total: Tensor | None = None
+    with remembering(Memory(max_bytes=0)):
+        for some in torch.split(rows, len(source) if isinstance(model, Edited) else ROWS):
+            run = cache(model, source if len(some) == len(source) else source.select(some), names)
+            z = torch.stack([run[name] for name in names])
+            z = z.to(torch.promote_types(z.dtype, torch.float32))
+            if kind == "mean":
+                weights = inside[some].to(z) / inside.sum()
+                added = einsum(weights, z, "s p, l s p h d -> l h d")[:, None, None]
+            else:
+                weights = share[:, some].to(z) / share.sum(1, keepdim=True)
+                added = einsum(weights, z, "t s, l s p h d -> l t p h d")
+            total = added if total is None else total + added
+    assert total is not None
+    return total.to(run[names[0]].dtype)
 
 
-def _same_template(source: Prompts, prompts: Prompts) -> Float[Tensor, "batch source"]:
-    """Weights that average over the source's prompts of each prompt's template.
+def _own_template(source: Prompts, prompts: Prompts) -> Int[Tensor, " batch"]:
+    """The place of each prompt's template among those of the source.
 
-    Raises ValueError where there is none, or where they differ in length: places don't correspond.
+    Raises ValueError where the source has none of it, or where they differ in length: places don't
+    correspond.
     """
-    codes = {
-        name: code for code, name in enumerate(sorted({*source.templates, *prompts.templates}))
-    }
-    theirs, ours = (torch.tensor([codes[t] for t in p.templates]) for p in (source, prompts))
-    same = (ours[:, None] == theirs).to(source.lengths.device)
+    theirs, ours = _codes(source, source.templates), _codes(source, prompts.templates)
+    same = ours[:, None] == theirs
     misfit = same & (prompts.lengths[:, None] != source.lengths)
     bad = (misfit.any(1) | ~same.any(1)).nonzero()[:, 0].tolist()
     if bad:
@@ -173,7 +208,13 @@ def _same_template(source: Prompts, prompts: Prompts) -> Float[Tensor, "batch so
             f"prompts of it, and not all are {int(prompts.lengths[bad[0]])} tokens long as this "
             "one: no mean per place"
         )
-    return same.double() / same.sum(1, keepdim=True)
+    return ours
+
+
+def _codes(source: Prompts, templates: Sequence[str]) -> Int[Tensor, " prompt"]:
+    """Templates as numbers, in the order of the source's; -1 for one that it has not."""
+    numbers = {name: code for code, name in enumerate(sorted(set(source.templates)))}
+    return torch.tensor([numbers.get(t, -1) for t in templates], device=source.lengths.device)
 
 
 def _where(
@@ -195,6 +236,10 @@ def _where(
 
 def _named(nodes: Nodes) -> str:
     return ", ".join(map(str, nodes)) or "nothing"
+
+
+def _all_z(model: Model) -> list[str]:
+    return [_z(layer) for layer in range(int(intact(model).cfg.n_layers))]
 
 
 def _z(layer: int) -> str:

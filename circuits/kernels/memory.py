@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from claimlens.circuits.kernels.resume import Calls
 
+T = TypeVar("T", "Cache", Tensor)
 MAX_BYTES = 3 * 2**28
 MAX_LOGITS = 2**24
 """Logits held at a time where all of them are gone through: 64 MiB in float32, a few times over."""
@@ -65,52 +66,77 @@ class Cache:
 
 
 @dataclass
-class Memory:
-    """Runs by everything that changes their numbers; the longest unused ones go first.
+class Shelf(Generic[T]):
+    """Runs or tensors by everything that changes their numbers; the longest unused ones go first.
 
     Keys hold object identities, so each entry holds the objects that its key speaks of.
     """
 
-    max_bytes: int = MAX_BYTES
-    resumable: dict[int, bool] = field(default_factory=dict)
-    _runs: OrderedDict[Hashable, tuple[Cache | Tensor, Any]] = field(default_factory=OrderedDict)
-    _passing: set[Hashable] = field(default_factory=set)
+    max_bytes: int
+    _kept: OrderedDict[Hashable, tuple[T, Any]] = field(default_factory=OrderedDict)
 
-    def find(self, key: Hashable) -> Cache | Tensor | None:
-        """The run (or tensor) of this key, if it is still here."""
-        if key not in self._runs:
+    def find(self, key: Hashable) -> T | None:
+        """What is kept under this key, if it is still here."""
+        if key not in self._kept:
             return None
-        self._runs.move_to_end(key)
-        return self._runs[key][0]
+        self._kept.move_to_end(key)
+        return self._kept[key][0]
 
-    def keep(self, key: Hashable, run: Cache | Tensor, held: Any, *, passing: bool = False) -> None:
-        """Keep a run, and let older ones go where the bound is passed.
+    def keep(self, key: Hashable, what: T, held: Any) -> None:
+        """Keep it, and let older ones go where the bound is passed."""
+        self._kept[key] = (what, held)
+        self._kept.move_to_end(key)
+        while self._kept and self.bytes > self.max_bytes:
+            self._kept.popitem(last=False)
 
-        A `passing` one goes with the next `settle`.
-        """
-        self._runs[key] = (run, held)
-        if passing:
-            self._passing.add(key)
-        self._runs.move_to_end(key)
-        while self._runs and self.bytes > self.max_bytes:
-            self._runs.popitem(last=False)
-
-    def settle(self) -> None:
-        """Let go of the passing runs: what a claim has edited is of no use to the next one."""
-        for key in self._passing:
-            self._runs.pop(key, None)
-        self._passing.clear()
+    def drop(self, key: Hashable) -> None:
+        """Let go of what is kept under this key, if anything is."""
+        self._kept.pop(key, None)
 
     def clear(self) -> None:
-        """Let every run go."""
-        self._runs.clear()
-        self.resumable.clear()
+        """Let everything go."""
+        self._kept.clear()
 
     @property
     def bytes(self) -> int:
-        """Memory that the kept runs take."""
-        kept = (run.tensors if isinstance(run, Cache) else (run,) for run, _ in self._runs.values())
-        return sum(tensor.numel() * tensor.element_size() for run in kept for tensor in run)
+        """Memory that is taken here."""
+        return sum(_bytes(what) for what, _ in self._kept.values())
+
+
+class Memory(Shelf[Cache]):
+    """Finished runs; and, on a shelf of their own, tensors made from runs.
+
+    These are small and dear: a large run must not drive them out. `resumable` says of which models
+    a run can start inside another (by their id).
+    """
+
+    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+        super().__init__(max_bytes)
+        self.values: Shelf[Tensor] = Shelf(max_bytes // 4)
+        self.resumable: dict[int, bool] = {}
+        self._passing: set[Hashable] = set()
+
+    def keep_for_now(self, key: Hashable, run: Cache, held: Any) -> None:
+        """Keep a run until the next `settle`."""
+        self.keep(key, run, held)
+        self._passing.add(key)
+
+    def settle(self) -> None:
+        """Let go of what was kept for now: a claim's edited runs are of no use to the next one."""
+        for key in self._passing:
+            self.drop(key)
+        self._passing.clear()
+
+    def clear(self) -> None:
+        """Let every run and every value go."""
+        super().clear()
+        self.values.clear()
+        self.resumable.clear()
+
+
+def _bytes(what: Cache | Tensor) -> int:
+    tensors = what.tensors if isinstance(what, Cache) else (what,)
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 _CURRENT: ContextVar[Memory | None] = ContextVar("claimlens_memory", default=None)
@@ -135,12 +161,11 @@ def recalled(key: Hashable, held: Any, compute: Callable[[], Tensor]) -> Tensor:
     memory = current()
     if memory is None:
         return compute()
-    known = memory.find(key)
-    if isinstance(known, Tensor):
-        return known
-    value = compute()
-    memory.keep(key, value, held)
-    return value
+    known = memory.values.find(key)
+    if known is None:
+        known = compute()
+        memory.values.keep(key, known, held)
+    return known
 
 
 def current() -> Memory | None:

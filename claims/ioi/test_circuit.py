@@ -9,8 +9,8 @@ import pytest
 from claimlens.circuits import (
     attribute,
     completeness_gap,
+    faithfulness_gap,
     incomplete_subset,
-    isolate,
     knockout,
     logit_diff,
     minimality_gap,
@@ -38,25 +38,26 @@ def circuit_of(roles):
     finding="ioi/faithfulness",
     expected={"default": "refuted"},
 )
-def test_the_circuit_alone_does_the_task(model, ioi, roles, measure):
-    """With every head outside the circuit at its mean over ABC prompts of the same template, at
-    least 80% of the logit difference is left; with the circuit's heads so instead, a fifth at
-    most."""
+def test_the_circuit_alone_does_the_task(model, ioi, abc, roles, measure):
+    """With every head outside the circuit at its mean over ABC prompts of the same template, the
+    logit difference is what it was to within a fifth, in either direction; with the circuit's
+    heads so instead, a fifth of it is left at most."""
     circuit = circuit_of(roles)
 
-    def left(knock):
-        return measure(
-            lambda p: logit_diff(
-                knock(model, p.clean, circuit, "template mean", p.corrupted), p.clean
-            ),
-            on=ioi,
-            unit="logits",
-        )
+    def gone(p):
+        return knockout(model, p.clean, circuit, "template mean", abc)
 
     full = measure(lambda p: logit_diff(model, p.clean), on=ioi, unit="logits")
-    assert left(isolate) / full >= 0.8
-    assert left(knockout) / full <= 0.2
+    lost = measure(
+        lambda p: faithfulness_gap(model, p.clean, circuit, "template mean", abc),
+        on=ioi,
+        unit="logits",
+    )
+    left = measure(lambda p: logit_diff(gone(p), p.clean), on=ioi, unit="logits")
+    assert lost / full <= 0.2
     assert full >= 1.0
+    assert lost / full >= -0.2
+    assert left / full <= 0.2
 
 
 @pytest.mark.claim(
@@ -64,23 +65,22 @@ def test_the_circuit_alone_does_the_task(model, ioi, roles, measure):
     kind="mechanism",
     source="Miller et al. 2024, arXiv:2407.08734: faithfulness depends on the ablation",
 )
-def test_the_circuit_alone_does_the_task_by_plain_means(model, ioi, roles, measure):
+def test_the_circuit_alone_does_the_task_by_plain_means(model, ioi, abc, roles, measure):
     """The same with one mean for each head over all ABC prompts and positions."""
     circuit = circuit_of(roles)
     full = measure(lambda p: logit_diff(model, p.clean), on=ioi, unit="logits")
-    alone = measure(
-        lambda p: logit_diff(isolate(model, p.clean, circuit, "mean", p.corrupted), p.clean),
+    lost = measure(
+        lambda p: faithfulness_gap(model, p.clean, circuit, "mean", abc), on=ioi, unit="logits"
+    )
+    left = measure(
+        lambda p: logit_diff(knockout(model, p.clean, circuit, "mean", abc), p.clean),
         on=ioi,
         unit="logits",
     )
-    out = measure(
-        lambda p: logit_diff(knockout(model, p.clean, circuit, "mean", p.corrupted), p.clean),
-        on=ioi,
-        unit="logits",
-    )
-    assert alone / full >= 0.8
-    assert out / full <= 0.2
+    assert lost / full <= 0.2
     assert full >= 1.0
+    assert lost / full >= -0.2
+    assert left / full <= 0.2
 
 
 @pytest.mark.claim(
@@ -89,51 +89,51 @@ def test_the_circuit_alone_does_the_task_by_plain_means(model, ioi, roles, measu
     finding="ioi/incompleteness",
     expected={"gpt2": "refuted", "default": "refuted"},
 )
-def test_the_circuit_is_complete(model, ioi, roles, measure):
+def test_the_circuit_is_complete(model, ioi, abc, roles, measure):
     """Without any part of it, the circuit does what the model does without that part: even for
     the worst part that a greedy search finds (on other prompts), within a fifth of the logit
     difference."""
     circuit = circuit_of(roles)
-    seen, unseen = ioi.select(range(24)), ioi.select(range(24, len(ioi)))
-    worst = incomplete_subset(model, seen.clean, circuit, "template mean", ioi.corrupted)
+    seen, unseen = ioi.select(range(12)), ioi.select(range(12, len(ioi)))
+    worst = incomplete_subset(model, seen.clean, circuit, "template mean", abc)
     full = measure(lambda p: logit_diff(model, p.clean), on=unseen, unit="logits")
     gap = measure(
-        lambda p: completeness_gap(model, p.clean, circuit, worst, "template mean", p.corrupted),
+        lambda p: completeness_gap(model, p.clean, circuit, worst, "template mean", abc),
         on=unseen,
         unit="logits",
     )
     assert gap / full <= 0.2
-    assert gap / full >= -0.2
     assert full >= 1.0
+    assert gap / full >= -0.2
 
 
-def adds(model, p, roles, head, removed):
+def adds(model, p, abc, roles, head, removed):
     """What `head` adds to the circuit (with `head`) without `removed` [logits]."""
     circuit = sorted({*circuit_of(roles), head})
     gone = [other for other in removed if other != head]
-    return minimality_gap(model, p.clean, circuit, head, gone, "template mean", p.corrupted)
+    return minimality_gap(model, p.clean, circuit, head, gone, "template mean", abc)
 
 
 @pytest.mark.claim("ioi/minimality-name-movers", kind="mechanism", finding="ioi/minimality")
 @pytest.mark.role("ioi/name_mover", shared_with=("ioi/s_inhibition", *OTHERS))
-def test_each_name_mover_is_needed(model, ioi, head, roles, measure):
+def test_each_name_mover_is_needed(model, ioi, abc, head, roles, measure):
     """In the circuit without the other name movers and the backups, a name mover adds at least
     1% of the logit difference; a head from outside, added to the circuit, does not."""
     gone = (*roles["ioi/name_mover"], *roles.get("ioi/backup_name_mover"))
     full = measure(lambda p: logit_diff(model, p.clean), on=ioi, unit="logits")
-    added = measure(lambda p: adds(model, p, roles, head, gone), on=ioi, unit="logits")
+    added = measure(lambda p: adds(model, p, abc, roles, head, gone), on=ioi, unit="logits")
     assert added / full >= 0.01
     assert full >= 1.0
 
 
 @pytest.mark.claim("ioi/minimality-s-inhibition", kind="mechanism", finding="ioi/minimality")
 @pytest.mark.role("ioi/s_inhibition", shared_with=("ioi/name_mover", *OTHERS))
-def test_each_s_inhibition_head_is_needed(model, ioi, head, roles, measure):
+def test_each_s_inhibition_head_is_needed(model, ioi, abc, head, roles, measure):
     """In the circuit without the other S-inhibition heads, an S-inhibition head adds at least 1%
     of the logit difference; a head from outside, added to the circuit, does not."""
     gone = roles["ioi/s_inhibition"]
     full = measure(lambda p: logit_diff(model, p.clean), on=ioi, unit="logits")
-    added = measure(lambda p: adds(model, p, roles, head, gone), on=ioi, unit="logits")
+    added = measure(lambda p: adds(model, p, abc, roles, head, gone), on=ioi, unit="logits")
     assert added / full >= 0.01
     assert full >= 1.0
 
@@ -145,7 +145,7 @@ def test_each_s_inhibition_head_is_needed(model, ioi, head, roles, measure):
     expected={"default": "refuted"},
 )
 @pytest.mark.role("ioi/name_mover")
-def test_without_the_movers_most_of_the_logit_diff_is_left(model, ioi, heads, measure):
+def test_without_the_movers_most_of_the_logit_diff_is_left(model, ioi, abc, heads, measure):
     """The name movers write half of the logit difference or more, and with all of them knocked
     out at least 60% of it is left all the same."""
     full = measure(lambda p: logit_diff(model, p.clean), on=ioi, unit="logits")
@@ -155,9 +155,7 @@ def test_without_the_movers_most_of_the_logit_diff_is_left(model, ioi, heads, me
         unit="logits",
     )
     left = measure(
-        lambda p: logit_diff(
-            knockout(model, p.clean, heads, "template mean", p.corrupted), p.clean
-        ),
+        lambda p: logit_diff(knockout(model, p.clean, heads, "template mean", abc), p.clean),
         on=ioi,
         unit="logits",
     )

@@ -69,13 +69,13 @@ def test_s_inhibition_works_through_the_movers_queries(model, ioi, heads, roles,
 
 @pytest.mark.claim("ioi/backup-by-path", kind="mechanism", finding="ioi/backup-name-movers")
 @pytest.mark.role("ioi/backup_name_mover", shared_with=COPY_AS_WELL)
-def test_backup_heads_speak_up_when_the_movers_are_out(model, ioi, head, roles, measure):
+def test_backup_heads_speak_up_when_the_movers_are_out(model, ioi, abc, head, roles, measure):
     """With the name movers knocked out, a backup head's direct path carries at least 2% of what
     is left of the logit difference, and at least 0.1 logits more than before."""
     movers = roles["ioi/name_mover"]
 
     def left(p):
-        return knockout(model, p.clean, movers, "template mean", p.corrupted)
+        return knockout(model, p.clean, movers, "template mean", abc)
 
     def carried(m, p):
         return -path_effects(m, p.clean, p.corrupted, "frozen")[:, head.layer, head.index]

@@ -23,7 +23,7 @@ from claimlens.circuits.kernels.attribution import attribute, moved
 from claimlens.circuits.kernels.bridge import Bridge
 from claimlens.circuits.kernels.cache import Edit, Model, cache, edited
 from claimlens.circuits.kernels.copy_suppression import copy_effect
-from claimlens.circuits.kernels.memory import Memory, remembering
+from claimlens.circuits.kernels.memory import Memory, recalled, remembering
 from claimlens.circuits.kernels.read_out import FINAL
 from claimlens.circuits.metrics import (
     logit_diff,
@@ -255,6 +255,23 @@ def test_a_memory_stays_within_its_bound_and_still_answers(model: Any, clean: Pr
     with remembering(small):
         assert torch.equal(logit_diff(model, clean), logit_diff(model, clean))
     assert small.bytes <= 1
+
+
+def test_a_value_outlives_the_runs_that_drive_each_other_out(model: Any, clean: Prompts) -> None:
+    run = cache(model, clean)
+    small, computed = Memory(max_bytes=16 * run.final.numel() * 8), []
+
+    def value() -> Tensor:
+        computed.append("once")
+        return torch.ones(1)
+
+    with remembering(small):
+        recalled("key", model, value)
+        for rows in range(1, 7):
+            logit_diff(model, clean.select(torch.arange(rows).repeat(3)))
+        recalled("key", model, value)
+    assert computed == ["once"]
+    assert small.bytes <= small.max_bytes
 
 
 # --- logits are read out of the last stream -------------------------------------------------------

@@ -155,6 +155,15 @@ def test_means_may_come_from_other_prompts_of_the_templates(
     agree(logit_diff(found, clean.select(few)), logit_diff(whole, clean)[few], ROUNDING)
 
 
+@pytest.mark.parametrize("kind", ["mean", "template mean"])
+def test_a_source_of_many_prompts_is_run_in_pieces(
+    kind: Kind, monkeypatch: pytest.MonkeyPatch, model: Any, clean: Prompts, corrupted: Prompts
+) -> None:
+    whole = logit_diff(knockout(model, clean, CIRCUIT, kind, corrupted), clean)
+    monkeypatch.setattr("claimlens.circuits.kernels.knockout.ROWS", 2)
+    agree(logit_diff(knockout(model, clean, CIRCUIT, kind, corrupted), clean), whole, ROUNDING)
+
+
 # --- endpoints ------------------------------------------------------------------------------------
 
 
