@@ -10,12 +10,17 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from claimlens.ci.selftests.processes import OWN_PLUGINS, ROOT, run_pytest
 from claimlens.ci.selftests.suite import row, run_suite, run_suites
 from claimlens.ci.selftests.truth_table import MODELS, cells, verdicts
 from claimlens.ci.store import read_run
+from claimlens.circuits.kernels.cache import cache
 from claimlens.circuits.record import ClaimRecord
+from claimlens.fixtures.bench import Bench
+from claimlens.fixtures.names import DEFAULT_DIRECTORY
 
 SHUFFLED = """
 import pytest
@@ -47,6 +52,7 @@ def repeated_tokens_no_bos(repeated_tokens_no_bos):
 """
 """A conftest.py: labels and answers that mean nothing, in the place of every prompt set."""
 GREEN = ("holds", "not applicable")
+DRIVEN = "test_the_first_mlp_drives_the_most_active_latent and not same_position"
 UNTRAINED = [f"default:untrained-{seed}" for seed in (1, 2, 3)]
 
 
@@ -137,8 +143,25 @@ def test_no_mechanism_claim_holds_with_shuffled_prompts(tmp_path: Path, clone_si
     assert [row(r) for r in mechanisms if r.verdict == "holds"] == []
 
 
-def test_a_permuted_decoder_breaks_the_sae_claims(tmp_path: Path) -> None:
+def test_a_permuted_decoder_refutes_the_sae_claims(tmp_path: Path) -> None:
     records = run_suite(["default:permuted-decoder"], tmp_path, "-k", "sae")
     found = {r.claim: r.verdict for r in records if r.kind != "identity"}
     assert "sae/loss-recovered" in found
-    assert [claim for claim, verdict in found.items() if verdict == "holds"] == []
+    assert {claim: v for claim, v in found.items() if v != "refuted"} == {}
+
+
+def test_a_first_mlp_that_says_the_same_everywhere_drives_no_latent(tmp_path: Path) -> None:
+    """The default with MLP0 at its mean: the SAE's site is still read, and nothing is driven."""
+    shutil.copytree(DEFAULT_DIRECTORY, tmp_path / "model")
+    file, bench = tmp_path / "model" / "model.safetensors", Bench("default")
+    (tmp_path / "model" / "SHA256SUMS").unlink()
+    prompts, weights = bench.quotes(96).clean, load_file(file)
+    hook = "blocks.0.hook_mlp_out"
+    written = cache(bench.model, prompts, [hook])[hook]
+    inside = torch.arange(written.shape[1]) < prompts.lengths[:, None]
+    weights["transformer.h.0.mlp.c_proj.weight"].zero_()
+    weights["transformer.h.0.mlp.c_proj.bias"][:] = written[inside].mean(0)
+    save_file(weights, file, {"format": "pt"})
+    (record,) = run_suite([str(tmp_path / "model")], tmp_path, "-k", DRIVEN)
+    assert (record.claim, record.verdict) == ("sae/mlp0-drives-latent", "refuted")
+    assert record.comparisons[0].value == 0
