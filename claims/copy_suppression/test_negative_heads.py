@@ -12,13 +12,13 @@ from claimlens.circuits import attention, copy_effect, margin_over_others, moved
 )
 @pytest.mark.role("copy_suppression/negative_head")
 def test_negative_heads_lower_the_logit_of_what_they_attend_to(model, ioi, head, measure):
-    """A negative head looks from END at the indirect object and lowers its logit."""
+    """A negative head lowers the indirect object's logit by looking at it from END."""
     to_io = measure(
         lambda p: attention(model, p.clean, head, "END", "IO"), on=ioi, unit="probability"
     )
     on_io = measure(lambda p: moved(model, p.clean, head, "END", "IO"), on=ioi, unit="logits")
-    assert to_io >= 0.1
     assert on_io <= -0.2
+    assert to_io >= 0.1
 
 
 @pytest.mark.claim(

@@ -67,6 +67,35 @@ def test_s_inhibition_works_through_the_movers_queries(model, ioi, heads, roles,
     assert measure(lambda p: shift(p, "S1"), on=ioi, unit="probability") >= 0.1
 
 
+@pytest.mark.claim(
+    "ioi/duplicate-token-through-keys",
+    kind="mechanism",
+    source="Wang et al. 2022, arXiv:2211.00593, section 3.3: duplicate-token heads speak to the "
+    "S-inhibition heads at S2; that they do by keys is how the planted circuit is made",
+)
+@pytest.mark.role("ioi/duplicate_token")
+def test_duplicate_token_heads_work_through_the_s_inhibition_keys(
+    model, ioi, heads, roles, measure
+):
+    """With the duplicate-token heads' output of ABC prompts on its way into the S-inhibition
+    heads' keys alone, a logit of the logit difference or more is gone, and the first of these
+    heads looks less at S2, by a tenth or more."""
+    readers = roles["ioi/s_inhibition"]
+
+    def turned(p):
+        patched = path_patch(model, p.clean, p.corrupted, heads, readers, "k")
+        after = attention(patched, p.clean, readers[0], "END", "S2")
+        return after - attention(model, p.clean, readers[0], "END", "S2")
+
+    path = measure(
+        lambda p: path_effect(model, p.clean, p.corrupted, heads, readers, "k"),
+        on=ioi,
+        unit="logits",
+    )
+    assert path <= -1.0
+    assert measure(turned, on=ioi, unit="probability") <= -0.1
+
+
 @pytest.mark.claim("ioi/backup-by-path", kind="mechanism", finding="ioi/backup-name-movers")
 @pytest.mark.role("ioi/backup_name_mover", shared_with=COPY_AS_WELL)
 def test_backup_heads_speak_up_when_the_movers_are_out(model, ioi, abc, head, roles, measure):

@@ -1,14 +1,23 @@
-"""Screening by gradients: what attribution patching ranks first matters, measured exactly."""
+"""Screening by gradients: what attribution patching ranks first matters, measured exactly.
+
+Heads and edges are chosen, with the sign of their effect, on some prompts and measured on others.
+"""
 
 import pytest
 
-from claimlens.circuits import screen_edges, screen_heads
+from claimlens.circuits import (
+    halves,
+    logit_diff,
+    path_effect,
+    resample_ablate,
+    screen_edges,
+    screen_heads,
+)
 
 
-def confirmed(screening, place):
-    """The exact effect of what ranks first, counted in the direction of its guess."""
-    guess = screening.approx_of_first[:, place].mean()
-    return screening.exact[:, place] * guess.sign()
+def guesses(screening):
+    """What ranks first, with the sign of its guessed effect."""
+    return zip(screening.first, screening.approx_of_first.mean(0).sign().tolist(), strict=True)
 
 
 @pytest.mark.claim(
@@ -18,10 +27,16 @@ def confirmed(screening, place):
 )
 def test_heads_that_gradients_rank_first_matter(model, ioi, measure):
     """Each of the three heads that attribution patching ranks first changes the logit difference
-    as guessed, by a tenth of a logit or more, when it is patched."""
-    found = screen_heads(model, ioi.clean, ioi.corrupted, 3)
-    for place in range(3):
-        assert measure(confirmed(found, place), on=ioi, unit="logits") >= 0.1
+    of other prompts as guessed, by a tenth of a logit or more, when it is patched."""
+    chosen_on, tested_on = halves(ioi)
+    found = screen_heads(model, chosen_on.clean, chosen_on.corrupted, 3)
+    for head, sign in guesses(found):
+
+        def effect(p, head=head, sign=sign):
+            patched = resample_ablate(model, head, p.corrupted)
+            return sign * (logit_diff(patched, p.clean) - logit_diff(model, p.clean))
+
+        assert measure(effect, on=tested_on, unit="logits") >= 0.1
 
 
 @pytest.mark.claim(
@@ -31,8 +46,16 @@ def test_heads_that_gradients_rank_first_matter(model, ioi, measure):
 )
 def test_edges_that_gradients_rank_first_matter(model, ioi, measure):
     """Each of the three edges that attribution with integrated gradients ranks first changes the
-    logit difference as guessed, by a tenth of a logit or more, when its path is patched."""
-    few = ioi.select(range(32))
+    logit difference of other prompts as guessed, by a tenth of a logit or more, when its path is
+    patched."""
+    chosen_on, tested_on = halves(ioi)
+    few = chosen_on.select(range(16))
     found = screen_edges(model, few.clean, few.corrupted, 3)
-    for place in range(3):
-        assert measure(confirmed(found, place), on=few, unit="logits") >= 0.1
+    for edge, sign in guesses(found):
+        receiver = {} if edge.receiver is None else {"receivers": edge.receiver, "into": edge.into}
+
+        def effect(p, sender=edge.sender, receiver=receiver, sign=sign):
+            path = path_effect(model, p.clean, p.corrupted, sender, mlps="frozen", **receiver)
+            return sign * path
+
+        assert measure(effect, on=tested_on, unit="logits") >= 0.1
