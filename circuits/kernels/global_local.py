@@ -15,8 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from claimlens.circuits.figures import Histogram
-from claimlens.circuits.kernels.bridge import unembedding
-from claimlens.circuits.kernels.cache import Model, intact
+from claimlens.circuits.kernels.cache import Model
 from claimlens.circuits.kernels.max_activations import max_activations
 from claimlens.circuits.kernels.sae import Sae, ablate_latents, check_latents, site
 from claimlens.circuits.metrics import token_nats
@@ -25,8 +24,8 @@ from claimlens.circuits.verdict import NotMeasured
 
 SHARE = 0.1
 """A position counts as active over this share of the latent's maximum: as in seed 003."""
-LOGIT_BYTES = 2**27
-"""Bound on the logits of one forward pass over one-position ablations."""
+TOKENS = 2**13
+"""Tokens of one forward pass over one-position ablations."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,8 +146,7 @@ def _one_at_a_time(
 ) -> Float[Tensor, " active"]:
     """Each prompt once for each of its active positions, ablated there, in bounded batches."""
     without = ablate_latents(model, sae, [latent], at="HERE")
-    a_prompt = prompts.tokens.shape[1] * unembedding(intact(model)).shape[1] * 4
-    size = max(1, LOGIT_BYTES // a_prompt)
+    size = max(1, TOKENS // prompts.tokens.shape[1])
     losses = []
     for start in range(0, len(row), size):
         here = position[start : start + size]

@@ -16,7 +16,7 @@ from torch import Tensor
 from claimlens.circuits.kernels.resume import Calls
 
 T = TypeVar("T", "Cache", Tensor)
-MAX_BYTES = 3 * 2**28
+MAX_BYTES = 2**29
 MAX_LOGITS = 2**24
 """Logits held at a time where all of them are gone through: 64 MiB in float32, a few times over."""
 

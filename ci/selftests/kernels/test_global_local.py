@@ -118,7 +118,7 @@ def test_small_batches_give_the_same(
     model: Any, pairs: PromptPairs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = global_and_local(model, pairs, sae_on(1), LATENT, k=K)
-    monkeypatch.setattr(global_local, "LOGIT_BYTES", 1)
+    monkeypatch.setattr(global_local, "TOKENS", 1)
     agree(global_and_local(model, pairs, sae_on(1), LATENT, k=K).at_one, whole.at_one, 1e-9)
 
 
