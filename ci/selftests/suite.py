@@ -13,7 +13,7 @@ from claimlens.ci.store import read_run
 from claimlens.circuits.record import ClaimRecord
 
 ROOT = Path(__file__).parents[2]
-TIMEOUT = 900
+TIMEOUT = 1800
 
 
 def run_suite(models: Sequence[str], store: Path, *extra: str) -> list[ClaimRecord]:

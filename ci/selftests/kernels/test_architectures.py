@@ -122,7 +122,7 @@ def test_capped_logits_have_no_direct_effects(
     assert pairs.corrupted is not None
     model = architectures.bridge("Llama")
     monkeypatch.setattr(model.cfg, "output_logits_soft_cap", 30.0, raising=False)
-    with pytest.raises(NotApplicable, match="logits are soft-capped, so no head adds to them"):
+    with pytest.raises(NotApplicable, match="logits are soft-capped: no part of it just adds"):
         KERNELS[kernel](model, pairs.clean, pairs.corrupted)
 
 
