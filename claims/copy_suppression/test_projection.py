@@ -56,5 +56,7 @@ def test_the_projection_matters_more_than_the_rest(model, text, heads, measure):
 def test_projection_and_perpendicular_part_add_up_to_the_ablation(model, text, measure):
     """For every head and token of the vocabulary, what keeping the projection and what keeping the
     perpendicular part change in the logits add up to what ablating the head changes."""
-    gap = measure(lambda p: projection_gap(model, p.clean, at="END"), on=text, unit="logits")
+    gap = measure(
+        lambda p: projection_gap(model, p.clean, at="END"), on=text, unit="logits", exact=True
+    )
     assert gap <= 1e-3
