@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -15,10 +15,20 @@ from torch import Tensor
 
 from claimlens.circuits.kernels.resume import Calls
 
-T = TypeVar("T", "Cache", Tensor)
+T = TypeVar("T")
 MAX_BYTES = 2**29
 MAX_LOGITS = 2**24
 """Logits held at a time where all of them are gone through: 64 MiB in float32, a few times over."""
+
+
+@runtime_checkable
+class Kept(Protocol):
+    """What is made of tensors, and can say which."""
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All that is kept."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,15 +114,16 @@ class Shelf(Generic[T]):
 
 
 class Memory(Shelf[Cache]):
-    """Finished runs; and, on a shelf of their own, tensors made from runs.
+    """Finished runs; and, on shelves of their own, tensors made from runs, and the engine's runs.
 
-    These are small and dear: a large run must not drive them out. `resumable` says of which models
-    a run can start inside another (by their id).
+    The tensors are small and dear: a large run must not drive them out. `resumable` says of which
+    models a run can start inside another (by their id).
     """
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
         super().__init__(max_bytes)
         self.values: Shelf[Tensor] = Shelf(max_bytes // 4)
+        self.runs: Shelf[Kept] = Shelf(max_bytes)
         self.resumable: dict[int, bool] = {}
         self._passing: set[Hashable] = set()
 
@@ -131,11 +142,14 @@ class Memory(Shelf[Cache]):
         """Let every run and every value go."""
         super().clear()
         self.values.clear()
+        self.runs.clear()
         self.resumable.clear()
 
 
-def _bytes(what: Cache | Tensor) -> int:
-    tensors = what.tensors if isinstance(what, Cache) else (what,)
+def _bytes(what: object) -> int:
+    tensors = (
+        (what,) if isinstance(what, Tensor) else what.tensors if isinstance(what, Kept) else ()
+    )
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 

@@ -1,0 +1,236 @@
+"""The intact run that a sweep starts from: every activation that a change can enter by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+from einops import rearrange
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from claimlens.circuits.engine.attention import Keys, Rotary, attend, patterns
+from claimlens.circuits.engine.changes import OF_HEADS, Site
+from claimlens.circuits.engine.policy import Unsupported
+from claimlens.circuits.engine.weights import Weights, weights_of
+from claimlens.circuits.kernels.bridge import Bridge, weights_version
+from claimlens.circuits.kernels.cache import Edited, Model
+from claimlens.circuits.kernels.memory import current
+from claimlens.circuits.kernels.read_out import FINAL
+from claimlens.circuits.parts import Prompts
+from claimlens.circuits.verdict import NotMeasured
+
+CLOSE = {torch.float64: 1e-9, torch.float32: 1e-4}
+"""How far our own forward pass may be from the model's, as a share of its final stream."""
+CLOSE_HALF = 5e-2
+_ROTARY = ("hook_cos", "hook_sin")
+
+PerLayer = tuple[Float[Tensor, "batch pos *rest"], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One forward pass without changes, layer by layer; `pre` has one entry more: what comes last.
+
+    `q` and `k` are what the hooks show, `turned_q` and `turned_k` with rotary positions applied
+    (the same objects in a model without).
+    """
+
+    model: Bridge
+    version: int
+    weights: Weights
+    prompts: Prompts
+    rotary: Rotary | None
+    pre: PerLayer
+    q: PerLayer
+    k: PerLayer
+    v: PerLayer
+    z: PerLayer
+    attn_out: PerLayer
+    mlp_out: PerLayer
+    turned_q: PerLayer
+    turned_k: PerLayer
+
+    @property
+    def layers(self) -> int:
+        """How many layers the model has."""
+        return len(self.weights.layers)
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All that is kept, each once."""
+        every = {id(x): x for field in _per_layer() for x in getattr(self, field)}
+        return tuple(every.values())
+
+    def part(self, rows: Int[Tensor, " batch"], width: int) -> Run:
+        """Some of the prompts, as far as position `width`: views, where the rows are in order."""
+        first, count = int(rows[0]), len(rows)
+        in_order = torch.equal(rows, torch.arange(first, first + count, device=rows.device))
+        index: Any = slice(first, first + count) if in_order else rows
+        taken: dict[str, Any] = {
+            field: tuple(x[index][:, :width] for x in getattr(self, field))
+            for field in _per_layer()
+        }
+        return replace(self, prompts=self.prompts.select(rows), **taken)
+
+    def mid(self, layer: int) -> Float[Tensor, "batch pos d_model"]:
+        """What the MLP of a layer reads, before its norm."""
+        return self.pre[layer] if self.weights.parallel else self.pre[layer] + self.attn_out[layer]
+
+    def keys(self, layer: int) -> Keys:
+        """Keys and values of a layer, none of them shared."""
+        k, v = self.turned_k[layer], self.v[layer]
+        return Keys(k[:, :0], v[:, :0], k[None], v[None], self.weights.narrow)
+
+    def at(self, site: Site) -> Float[Tensor, "batch pos *rest"]:
+        """The activation at a site; a pattern is "batch dst src"."""
+        if site.kind == "pattern":
+            q, places = self.turned_q[site.layer], torch.arange(self.pre[0].shape[1])
+            found = patterns(q[None], self.keys(site.layer), places.to(q.device))
+            return found[0, :, site.head]
+        if site.kind == "neurons":
+            layer = self.weights.layers[site.layer]
+            return layer.neurons(layer.ln2(self.mid(site.layer)))
+        name = "pre" if site.kind == "resid_pre" else site.kind
+        whole: Tensor = getattr(self, name)[site.layer]
+        return whole[:, :, site.head] if site.kind in OF_HEADS else whole
+
+
+def intact_run(model: Model, prompts: Prompts) -> Run:
+    """The run of an unedited model, remembered where a memory is in force.
+
+    Our own forward pass; on the longest of the prompts it is compared with the model's. Raises
+    Unsupported where the model is edited, of an unknown architecture, or not what we compute, and
+    NotMeasured where an activation is not finite.
+    """
+    if isinstance(model, Edited):
+        raise Unsupported("other edits are in force")
+    memory = current()
+    key = ("engine run", id(model), weights_version(model), id(prompts.tokens))
+    known = memory.runs.find(key) if memory else None
+    run = known if isinstance(known, Run) else _computed(model, prompts)
+    if memory and known is None:
+        memory.runs.keep(key, run, (model, prompts.tokens))
+    return replace(run, prompts=prompts)
+
+
+def check_source(run: Run, source: Run) -> None:
+    """Raise NotMeasured where values of `source` don't belong into `run`."""
+    if source.model is not run.model or source.version != run.version:
+        raise NotMeasured("the other run is of another model, or of other weights; run it anew")
+    theirs, ours = source.prompts, run.prompts
+    if theirs.tokens.shape != ours.tokens.shape or not torch.equal(theirs.lengths, ours.lengths):
+        raise NotMeasured(
+            "the two runs' prompts differ in number or length: positions don't correspond; take "
+            "both from the same pairs"
+        )
+
+
+def check_fresh(run: Run) -> None:
+    """Raise NotMeasured where the model's weights were changed since the run."""
+    if weights_version(run.model) != run.version:
+        raise NotMeasured("the model's weights were changed since this run; make it anew")
+
+
+def _computed(model: Bridge, prompts: Prompts) -> Run:
+    weights = weights_of(model)
+    with torch.no_grad():
+        seen = _seen(model, prompts)
+        run = _forward(model, weights, prompts, seen.rotary)
+    _check_finite(run)
+    seen.check(run)
+    return run
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """What the model itself does with the longest prompt."""
+
+    row: int
+    final: Float[Tensor, "pos d_model"]
+    rotary: Rotary | None
+
+    def check(self, run: Run) -> None:
+        """Raise Unsupported where our forward pass is not the model's."""
+        length = int(run.prompts.lengths[self.row])
+        ours = run.weights.final(run.pre[-1][self.row])[:length]
+        theirs = self.final[:length]
+        apart = float((ours - theirs).abs().max() / theirs.abs().max())
+        if not apart <= CLOSE.get(ours.dtype, CLOSE_HALF):
+            raise Unsupported(
+                f"its forward pass differs from the model's own by {apart:.2g} of the final stream"
+            )
+
+
+def _seen(model: Bridge, prompts: Prompts) -> _Seen:
+    row = int(prompts.lengths.argmax())
+    kept: dict[str, Tensor] = {}
+    turns = str(model.cfg.positional_embedding_type) == "rotary"
+    names = [FINAL, *(f"blocks.0.attn.{name}" for name in _ROTARY if turns)]
+
+    def keep(value: Any, hook: Any) -> None:
+        kept[hook.name] = value
+
+    model.run_with_hooks(prompts.tokens[row : row + 1], fwd_hooks=[(name, keep) for name in names])
+    if missing := [name for name in names if name not in kept]:
+        raise Unsupported(f"the hooks {', '.join(missing)} did not fire")
+    cos, sin = (kept.get(f"blocks.0.attn.{name}") for name in _ROTARY)
+    rotary = None if cos is None or sin is None else Rotary(cos[0], sin[0])
+    return _Seen(row, kept[FINAL][0], rotary)
+
+
+def _forward(model: Bridge, weights: Weights, prompts: Prompts, rotary: Rotary | None) -> Run:
+    steps = list(_steps(weights, prompts.tokens, rotary))
+    found = {field: tuple(step[field] for step in steps if field in step) for field in _per_layer()}
+    return Run(model, weights_version(model), weights, prompts, rotary, **found)
+
+
+def _steps(
+    weights: Weights, tokens: Int[Tensor, "batch pos"], rotary: Rotary | None
+) -> Iterator[dict[str, Tensor]]:
+    """Every activation, layer by layer; then the stream that comes out."""
+    x = weights.embedded(tokens)
+    places = torch.arange(tokens.shape[1], device=tokens.device)
+    for layer in weights.layers:
+        read = layer.ln1(x)
+        q, k, v = (
+            rearrange(part(read), "batch pos (head e) -> batch pos head e", e=weights.d_head)
+            for part in (layer.q, layer.k, layer.v)
+        )
+        turned_q, turned_k = (q, k) if rotary is None else (rotary(q, places), rotary(k, places))
+        keys = Keys(turned_k[:, :0], v[:, :0], turned_k[None], v[None], weights.narrow)
+        z = attend(turned_q[None], keys, places)[0]
+        attn_out = layer.o(rearrange(z, "batch pos head e -> batch pos (head e)"))
+        mid = x if weights.parallel else x + attn_out
+        mlp_out = layer.w_out(layer.neurons(layer.ln2(mid)))
+        yield {
+            "pre": x,
+            "q": q,
+            "k": k,
+            "v": v,
+            "z": z,
+            "attn_out": attn_out,
+            "mlp_out": mlp_out,
+            "turned_q": turned_q,
+            "turned_k": turned_k,
+        }
+        x = x + attn_out + mlp_out if weights.parallel else mid + mlp_out
+    yield {"pre": x}
+
+
+def _check_finite(run: Run) -> None:
+    width = run.prompts.tokens.shape[1]
+    inside = torch.arange(width, device=run.pre[0].device) < run.prompts.lengths[:, None]
+    for number, x in enumerate(run.pre):
+        if not bool(torch.isfinite(x[inside]).all()):
+            where = f"before layer {number}" if number < run.layers else "after the last layer"
+            raise NotMeasured(
+                f"the residual stream {where} is the first that is not finite; check the weights "
+                "and the dtype"
+            )
+
+
+def _per_layer() -> list[str]:
+    return [field.name for field in fields(Run) if field.type in ("PerLayer", PerLayer)]

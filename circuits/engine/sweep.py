@@ -1,0 +1,166 @@
+"""A sweep: many interventions on the same prompts, each read in the same way.
+
+The plan: prompts that end at the same position go together, and of their cells those that begin at
+the same position, in blocks that keep the memory bound. Whatever a cell leaves as it is has the
+intact run's value, to the bit. `docs/engine.md` draws the plan of one example.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from claimlens.circuits.engine.changes import Cell, Change, check
+from claimlens.circuits.engine.entry import Entry, enter, enter_whole
+from claimlens.circuits.engine.policy import policy
+from claimlens.circuits.engine.read import Activation, ReadOut
+from claimlens.circuits.engine.run import Run, check_fresh
+from claimlens.circuits.engine.wave import MLP_ROWS, Wave
+from claimlens.circuits.verdict import NotMeasured
+
+MAX_ROWS = 8192
+"""Rows that go through a layer at a time: more gain nothing, whatever memory there is."""
+
+
+@dataclass(eq=False)
+class Sweep:
+    """Interventions on an intact run, and what is read of each.
+
+    `result()` measures what is still missing: after an interruption, call it again. Raises
+    NotMeasured where a change leaves its site as it was in every prompt (unless it is declared a
+    no-op), where a result is not finite, and where the memory bound is too small for one prompt.
+    """
+
+    run: Run
+    cells: Sequence[Cell]
+    read: ReadOut | Activation
+    name: str = "sweep"
+    values: Float[Tensor, "cell batch slot *rest"] = field(init=False)
+    finished: Bool[Tensor, "cell batch"] = field(init=False)
+    changed: set[int] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        lengths = self.run.prompts.lengths
+        for cell in self.cells:
+            check(cell, self.run.layers, len(lengths), lengths)
+        check_fresh(self.run)
+        intact = self.intact()
+        self.values = intact.expand(len(self.cells), *intact.shape).clone()
+        self.finished = torch.zeros(len(self.cells), len(lengths), dtype=torch.bool)
+
+    def intact(self) -> Float[Tensor, "batch slot *rest"]:
+        """What is read of the run without changes."""
+        at, rows = self.read.at, torch.arange(len(self.run.prompts))
+        rows = rows.to(at.device)
+        with torch.no_grad():
+            if isinstance(self.read, Activation):
+                return self.run.at(self.read.site)[rows[:, None], at]
+            final = self.run.weights.final(self.run.pre[-1][rows[:, None], at])
+            return self.read.read(self.run.weights, final[None], rows)[0]
+
+    def result(self) -> Float[Tensor, "cell batch slot *rest"]:
+        """All values; those that are there already are not measured again."""
+        with torch.no_grad():
+            for rows, width in self._prompts():
+                self._measure(rows, width)
+        self._check_changed()
+        if not bool(torch.isfinite(self.values).all()):
+            raise NotMeasured(f"{self.name}: a result is not finite; check the values put in")
+        return self.values
+
+    def _prompts(self) -> Iterator[tuple[Int[Tensor, " batch"], int]]:
+        """Blocks of prompts whose last needed position is the same, and how many are needed."""
+        ends = self.read.at.max(1).values
+        for end in sorted(set(ends.tolist())):
+            rows = (ends == end).nonzero()[:, 0]
+            for block in torch.split(rows, self._rows_at_most() // (end + 1)):
+                yield block, end + 1
+
+    def _rows_at_most(self) -> int:
+        """Rows of the residual stream that the memory bound allows at a time."""
+        weights, bound = self.run.weights, policy().max_bytes
+        longest = int(self.read.at.max()) + 1
+        stream, neurons = self.run.pre[0], weights.layers[0].w_out.weight.shape[0]
+        wide = 10 * stream.shape[-1] + 2 * weights.heads * longest
+        block = 2 * MLP_ROWS * neurons
+        rows = bound // stream.element_size() // (wide + 2 * neurons)
+        if rows > MLP_ROWS:
+            rows = (bound // stream.element_size() - block) // wide
+        if rows < longest:
+            raise NotMeasured(
+                f"{self.name}: a memory bound of {bound:,} bytes is too small for one prompt of "
+                f"{longest} tokens; it needs about "
+                f"{longest * (wide + 2 * neurons) * stream.element_size():,}"
+            )
+        return min(MAX_ROWS, rows)
+
+    def _measure(self, rows: Int[Tensor, " batch"], width: int) -> None:
+        """All cells in some prompts."""
+        part, waiting = self.run.part(rows, width), list[Entry]()
+        for number, cell in enumerate(self.cells):
+            if not bool(self.finished[number, rows].all()):
+                waiting.append(self._enter(number, cell, part, rows))
+        still = [entry for entry in waiting if not bool(entry.touched.any())]
+        self._finish([entry.number for entry in still], rows)
+        for start in sorted({e.first for e in waiting if e not in still}):
+            together = [e for e in waiting if e.first == start and e not in still]
+            size = max(1, self._rows_at_most() // (len(rows) * (width - start)))
+            for first in range(0, len(together), size):
+                self._block(part, rows, start, together[first : first + size])
+
+    def _enter(self, number: int, cell: Cell, part: Run, rows: Tensor) -> Entry:
+        site = self.read.site if isinstance(self.read, Activation) else None
+        whole = site is not None and cell.changes[0].site.layer == site.layer
+        return (enter_whole if whole else enter)(number, cell, part, rows, self._note)
+
+    def _block(self, part: Run, rows: Tensor, start: int, entries: list[Entry]) -> None:
+        at = self.read.at[rows]
+        wanted = sorted({place for place in at.flatten().tolist() if place >= start})
+        places = torch.tensor(wanted, dtype=at.dtype, device=at.device)
+        site = self.read.site if isinstance(self.read, Activation) else None
+        wave = Wave(part, rows, start, places, self._note, site)
+        if len(places):
+            self._take(entries, wave.finals(entries), at, wave)
+        self._finish([entry.number for entry in entries], rows)
+
+    def _take(self, entries: list[Entry], found: Tensor, at: Tensor, wave: Wave) -> None:
+        """Put what was found where rows and prompts were reached; all else is intact."""
+        rows, where = wave.rows, wave.places if wave.site else wave.read
+        slot = torch.searchsorted(where, at.contiguous()).clamp(max=len(where) - 1)
+        batch = torch.arange(len(rows), device=rows.device)[:, None]
+        taken = found[:, batch, slot]
+        if not isinstance(self.read, Activation):
+            taken = self.read.read(wave.run.weights, wave.run.weights.final(taken), rows)
+        reached = (at >= wave.start)[None] & torch.stack([e.touched for e in entries])[..., None]
+        cell, prompt, column = reached.nonzero(as_tuple=True)
+        numbers = torch.tensor([entry.number for entry in entries], device=rows.device)
+        self.values[numbers[cell], rows[prompt], column] = taken[cell, prompt, column]
+
+    def _finish(self, numbers: Sequence[int], rows: Tensor) -> None:
+        self.finished[torch.tensor(numbers, dtype=torch.long)[:, None], rows.cpu()] = True
+        if report := policy().progress:
+            report(self.name, int(self.finished.sum()), self.finished.numel())
+
+    def _note(self, change: Change, changed: bool) -> None:
+        if changed:
+            self.changed.add(id(change))
+
+    def _check_changed(self) -> None:
+        for cell in self.cells:
+            for change in cell.changes:
+                if not change.noop and id(change) not in self.changed:
+                    raise NotMeasured(
+                        f"{self.name}: a change of {change.site} left it as it was in every "
+                        "prompt; declare it with noop=True if that is meant"
+                    )
+
+
+def sweep(
+    run: Run, cells: Sequence[Cell], read: ReadOut | Activation, name: str = "sweep"
+) -> Float[Tensor, "cell batch slot *rest"]:
+    """What is read of each intervention; see `Sweep`."""
+    return Sweep(run, cells, read, name).result()

@@ -1,0 +1,257 @@
+"""Cells that begin at the same position, run through the layers side by side.
+
+A cell joins at the layer where its change enters: later layers see more cells. Rows before the
+first changed one are shared with the intact run, and the last layer is computed for the rows that
+are read alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from einops import rearrange, repeat
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from claimlens.circuits.engine.attention import (
+    Keys,
+    attend,
+    attend_changed_row,
+    patterns,
+    weighted,
+)
+from claimlens.circuits.engine.changes import OF_HEADS, Change, Kind, Site
+from claimlens.circuits.engine.entry import Entry, Note
+from claimlens.circuits.engine.run import Run
+
+MLP_ROWS = 4096
+"""Rows that an MLP is computed for at a time: its neurons are four times as wide as the stream."""
+
+
+@dataclass(eq=False)
+class Wave:
+    """Some cells in some prompts (`rows` of the sweep's) from position `start` on.
+
+    `read` are the positions whose final stream is wanted, in order, none before `start`; or a
+    `site` is, of every row from `start` on, and layers behind it are not computed.
+    """
+
+    run: Run
+    rows: Int[Tensor, " batch"]
+    start: int
+    read: Int[Tensor, " query"]
+    note: Note
+    site: Site | None = None
+    active: list[Entry] = field(default_factory=list)
+
+    def finals(self, entries: Sequence[Entry]) -> Float[Tensor, "cell batch query d_model"]:
+        """The final residual stream of each cell, or the activation at the site."""
+        waiting = sorted(entries, key=lambda entry: entry.layer)
+        stop = self.run.layers - 1 if self.site is None else self.site.layer
+        x = self._empty(self.places)
+        found = self._empty(self.read)
+        for layer in range(waiting[0].layer, stop + 1):
+            self._change("resid_pre", layer, x, self.places)
+            x, found = self._through(layer, x, [e for e in waiting if e.layer == layer])
+        if self.site is None:
+            found = self._joined(found, [e for e in waiting if e.layer > stop], self.read)
+        order = {entry.number: place for place, entry in enumerate(self.active)}
+        return found[[order[entry.number] for entry in entries]]
+
+    @property
+    def places(self) -> Int[Tensor, " row"]:
+        """The positions that are computed."""
+        return torch.arange(self.start, self.run.pre[0].shape[1], device=self.rows.device)
+
+    def _through(
+        self, layer: int, x: Tensor, joining: Sequence[Entry]
+    ) -> tuple[Float[Tensor, "cell batch row d_model"], Float[Tensor, "cell batch query *rest"]]:
+        """The stream behind a layer, of more cells than before it, and what is read of it."""
+        reading = self.site is not None and self.site.layer == layer
+        last = self.site is None and layer == self.run.layers - 1
+        places = self.read if last else self.places
+        short = [] if reading else [e for e in joining if e.stage == "pre" and e.row is not None]
+        x = self._joined(
+            x, [e for e in joining if e.stage == "pre" and e not in short], self.places
+        )
+        if reading and self.site is not None:
+            return x, self._at(self.site, x)
+        out = self._attention(layer, x, places)
+        stream = x[:, :, places - self.start] if last else x
+        if short:
+            stream, out = self._short(layer, stream, out, short, places)
+        if self.run.weights.parallel:
+            after = stream + out + self._mlp(layer, stream, places)
+        else:
+            mid = stream + out
+            mid = self._joined(mid, [e for e in joining if e.stage == "mid"], places, layer)
+            after = mid + self._mlp(layer, mid, places)
+        return after, after
+
+    def _short(
+        self, layer: int, stream: Tensor, out: Tensor, entries: list[Entry], places: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Cells that change one row before a layer: only its query, key and value are new."""
+        run, parts = self.run, self.run.weights.layers[layer]
+        row = torch.tensor([self.start], device=self.rows.device)
+        changed = run.pre[layer][:, row] + torch.stack([e.added(run, row) for e in entries])
+        q, k, v = self._turned(self._qkv(layer, changed, row, row), row, row)
+        everything = Keys(run.turned_k[layer], run.v[layer], k, v, run.weights.narrow)
+        new = (q[:, :, 0], k[:, :, 0], v[:, :, 0])
+        shared = run.turned_q[layer][:, places]
+        z = attend_changed_row(shared, everything, places, self.start, new)
+        joined = repeat(run.pre[layer][:, places], "... -> cell ...", cell=len(entries)).clone()
+        joined[:, :, places == self.start] = changed
+        self.active += entries
+        written = parts.o(rearrange(z, "c b row head e -> c b row (head e)"))
+        return torch.cat([stream, joined]), torch.cat([out, written])
+
+    def _joined(
+        self, x: Tensor, entries: Sequence[Entry], places: Tensor, mid: int | None = None
+    ) -> Float[Tensor, "cell batch row d_model"]:
+        """The stream with more cells behind those that it has; `mid`: between a layer's halves."""
+        if not entries:
+            return x
+        self.active += entries
+        intact = self.run.pre[entries[0].layer] if mid is None else self.run.mid(mid)
+        added = torch.stack([entry.added(self.run, places) for entry in entries])
+        added.add_(intact[:, places])
+        return torch.cat([x, added]) if len(x) else added
+
+    def _empty(self, places: Tensor) -> Float[Tensor, "0 batch row d_model"]:
+        return self.run.pre[0][:, places][None][:0]
+
+    def _attention(
+        self, layer: int, x: Tensor, places: Tensor
+    ) -> Float[Tensor, "cell batch query d_model"]:
+        """What attention writes, changes made on the way."""
+        if not len(x):
+            return self._empty(places)
+        z = self._z(layer, x, places)
+        flat = rearrange(z, "cell batch row head e -> cell batch row (head e)")
+        out = self.run.weights.layers[layer].o(flat)
+        self._change("attn_out", layer, out, places)
+        return out
+
+    def _z(self, layer: int, x: Tensor, places: Tensor) -> Tensor:
+        """z of every head, changes made on the way."""
+        made = self._qkv(layer, x, self.places, places)
+        q, k, v = self._turned(made, self.places, places)
+        keys = self._keys(layer, k, v)
+        z = attend(q, keys, places)
+        for place, _ in self._with("pattern", layer):
+            one = slice(place, place + 1)
+            own = Keys(keys.shared_k, keys.shared_v, keys.k[one], keys.v[one], keys.narrow)
+            z[one] = weighted(self._pattern(layer, place, q[one], own, places), own)
+        self._change("z", layer, z, places)
+        return z
+
+    def _pattern(
+        self, layer: int, place: int, q: Tensor, keys: Keys, places: Tensor
+    ) -> Float[Tensor, "1 batch head query src"]:
+        """The pattern of one cell, changes made."""
+        pattern = patterns(q, keys, places)
+        for change in self.active[place].cell.at(layer, "pattern"):
+            self._change_one(change, pattern[0, :, change.site.head], places)
+        return pattern
+
+    def _qkv(
+        self, layer: int, x: Tensor, places: Tensor, queries: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries of some rows, keys and values of all, before positions are applied."""
+        weights = self.run.weights
+        parts = weights.layers[layer]
+        read = parts.ln1(x)
+        asking = read if len(queries) == len(places) else read[:, :, queries - places[0]]
+        shape = "cell batch row (head e) -> cell batch row head e"
+        q = rearrange(parts.q(asking), shape, e=weights.d_head)
+        k, v = (rearrange(part(read), shape, e=weights.d_head) for part in (parts.k, parts.v))
+        self._change("q", layer, q, queries)
+        self._change("k", layer, k, places)
+        self._change("v", layer, v, places)
+        return q, k, v
+
+    def _turned(
+        self, made: tuple[Tensor, Tensor, Tensor], places: Tensor, queries: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The same with rotary positions, where the model has them."""
+        (q, k, v), rotary = made, self.run.rotary
+        return made if rotary is None else (rotary(q, queries), rotary(k, places), v)
+
+    def _keys(self, layer: int, k: Tensor, v: Tensor) -> Keys:
+        run, before = self.run, slice(0, self.start)
+        shared = run.turned_k[layer][:, before], run.v[layer][:, before]
+        return Keys(*shared, k, v, run.weights.narrow)
+
+    def _mlp(self, layer: int, mid: Tensor, places: Tensor) -> Tensor:
+        """What the MLP writes, a block of rows at a time; changes made on the way."""
+        parts = self.run.weights.layers[layer]
+        flat = rearrange(mid, "cell batch row d -> (cell batch row) d")
+        blocks = [parts.w_out(parts.neurons(parts.ln2(x))) for x in torch.split(flat, MLP_ROWS)]
+        out = torch.cat(blocks).reshape(mid.shape) if blocks else mid
+        for place, _ in self._with("neurons", layer):
+            neurons = parts.neurons(parts.ln2(mid[place : place + 1]))
+            self._change_of(place, "neurons", layer, neurons, places)
+            out[place] = parts.w_out(neurons)[0]
+        self._change("mlp_out", layer, out, places)
+        return out
+
+    def _with(self, kind: Kind, layer: int) -> list[tuple[int, Entry]]:
+        return [(i, e) for i, e in enumerate(self.active) if e.cell.at(layer, kind)]
+
+    def _change(self, kind: Kind, layer: int, x: Tensor, places: Tensor) -> None:
+        """Make the cells' changes of one site, in place."""
+        for place, _ in self._with(kind, layer):
+            if place < len(x):
+                self._change_of(place, kind, layer, x[place : place + 1], places)
+
+    def _change_of(self, place: int, kind: Kind, layer: int, x: Tensor, places: Tensor) -> None:
+        for change in self.active[place].cell.at(layer, kind):
+            self._change_one(
+                change, x[0][:, :, change.site.head] if kind in OF_HEADS else x[0], places
+            )
+
+    def _change_one(self, change: Change, old: Tensor, places: Tensor) -> None:
+        new = change.applied(old, self.rows, places)
+        self.note(change, not torch.equal(new, old))
+        old.copy_(new)
+
+    def _at(self, site: Site, x: Tensor) -> Float[Tensor, "cell batch row *rest"]:
+        """The activation at a site of a layer, of the cells that stand before that layer."""
+        layer, places = site.layer, self.places
+        if site.kind == "resid_pre":
+            return x
+        if site.kind in ("q", "k", "v"):
+            return self._qkv(layer, x, places, places)["qkv".index(site.kind)][:, :, :, site.head]
+        if site.kind == "z":
+            return self._z(layer, x, places)[:, :, :, site.head]
+        if site.kind == "pattern":
+            return self._patterns(layer, x)[:, :, site.head or 0]
+        out = self._attention(layer, x, places)
+        if site.kind == "attn_out":
+            return out
+        mid = x if self.run.weights.parallel else x + out
+        of = self._neurons if site.kind == "neurons" else self._mlp
+        return of(layer, mid, places)
+
+    def _patterns(self, layer: int, x: Tensor) -> Float[Tensor, "cell batch head row src"]:
+        """The pattern of every cell."""
+        made = self._qkv(layer, x, self.places, self.places)
+        q, k, v = self._turned(made, self.places, self.places)
+        keys = self._keys(layer, k, v)
+        found = patterns(q, keys, self.places)
+        for place, entry in self._with("pattern", layer):
+            for change in entry.cell.at(layer, "pattern"):
+                self._change_one(change, found[place][:, change.site.head], self.places)
+        return found
+
+    def _neurons(
+        self, layer: int, mid: Tensor, places: Tensor
+    ) -> Float[Tensor, "cell batch row d_mlp"]:
+        """The neurons of every cell."""
+        parts = self.run.weights.layers[layer]
+        found = parts.neurons(parts.ln2(mid))
+        self._change("neurons", layer, found, places)
+        return found
