@@ -58,6 +58,9 @@ def explanation(record: ClaimRecord) -> str:
                 f"    worst prompt {w['id']}: {w['value']:.4g}  {w['text']}"
                 for w in comparison.worst
             ]
+    if record.engine:
+        ways = [f"{sweep} by {way}" for sweep, way in record.engine.items()]
+        lines += ["", f"  sweeps: {'; '.join(ways)}"]
     lines += ["", f"  source: {record.source}", f"  rerun:  {rerun(record)}"]
     return "\n".join(lines)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 import pytest
@@ -30,6 +30,7 @@ def write_claims(terminal: pytest.TerminalReporter, records: Sequence[ClaimRecor
         terminal.write(f"{record.verdict:<15}", **{color: True})
         terminal.write_line(f"{_name(record):<{width}}  {_summary(record)}")
     _write_totals(terminal, records)
+    _write_fallen(terminal, records)
 
 
 def write_unmet(terminal: pytest.TerminalReporter) -> None:
@@ -46,6 +47,22 @@ def _write_totals(terminal: pytest.TerminalReporter, records: Sequence[ClaimReco
         counts = Counter(r.verdict for r in mine)
         totals = ", ".join(f"{counts[word]} {word}" for word in ORDER if counts[word])
         terminal.write_line(f"{model}{_provenance(mine)}: {totals}")
+
+
+def _write_fallen(terminal: pytest.TerminalReporter, records: Sequence[ClaimRecord]) -> None:
+    """Which sweeps went by hooks because the engine could not, and of how many claims."""
+    sweeps: dict[tuple[str, str], set[str]] = defaultdict(set)
+    claims: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for record in records:
+        for sweep, why in record.fallen.items():
+            sweeps[record.model.get("name", ""), why].add(sweep)
+            claims[record.model.get("name", ""), why].add(record.nodeid)
+    for model, why in sorted(sweeps):
+        names, n = ", ".join(sorted(sweeps[model, why])), len(claims[model, why])
+        terminal.write_line(
+            f"by hooks, not by the engine: {names} on {model} ({why}): "
+            f"{n} claim{'s' if n > 1 else ''}"
+        )
 
 
 def _provenance(records: Sequence[ClaimRecord]) -> str:

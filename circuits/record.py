@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 SCHEMA = 1
+AS_ASKED = "hooks: as asked"
+"""The way of a sweep that was to go by hooks."""
 
 
 @dataclass
@@ -46,7 +48,10 @@ class ControlRecord:
 
 @dataclass
 class ClaimRecord:
-    """The outcome of one claim for one model (and one head)."""
+    """The outcome of one claim for one model (and one head).
+
+    `engine` maps each sweep to the way that it was measured: "engine", or "hooks: why".
+    """
 
     claim: str
     nodeid: str
@@ -69,6 +74,7 @@ class ClaimRecord:
     checkpoints: list[dict[str, Any]] = field(default_factory=list)
     figures: list[dict[str, Any]] = field(default_factory=list)
     reused: list[str] = field(default_factory=list)
+    engine: dict[str, str] = field(default_factory=dict)
     caveat: str = ""
     looks: int = 0
     seed: int = 0
@@ -82,6 +88,15 @@ class ClaimRecord:
     def as_expected(self) -> bool:
         """Whether the verdict is the one that the claim's marker expects of this model."""
         return self.verdict == self.expected
+
+    @property
+    def fallen(self) -> dict[str, str]:
+        """Why sweeps went by hooks that nobody had asked to."""
+        return {
+            sweep: way.removeprefix("hooks: ")
+            for sweep, way in self.engine.items()
+            if way.startswith("hooks") and way != AS_ASKED
+        }
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types: what is stored and what travels between processes."""

@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
+from claimlens.circuits.record import AS_ASKED
 from claimlens.circuits.verdict import NotMeasured
 
 T = TypeVar("T")
@@ -34,6 +35,11 @@ class Policy:
     max_bytes: int = MAX_BYTES
     progress: Callable[[str, int, int], None] | None = None
     ways: dict[str, str] = field(default_factory=dict)
+
+    def went(self, sweep: str, way: str) -> None:
+        """Note the way of a sweep; one that went by hooks once did not go by the engine."""
+        if way != "engine" or sweep not in self.ways:
+            self.ways[sweep] = way
 
 
 _CURRENT: ContextVar[Policy | None] = ContextVar("claimlens_engine", default=None)
@@ -62,7 +68,7 @@ def either(sweep: str, fast: Callable[[], T], plain: Callable[[], T]) -> T:
     """
     chosen = policy()
     if chosen.mode == "hooks":
-        chosen.ways[sweep] = "hooks: as asked"
+        chosen.went(sweep, AS_ASKED)
         return plain()
     try:
         found = fast()
@@ -71,7 +77,7 @@ def either(sweep: str, fast: Callable[[], T], plain: Callable[[], T]) -> T:
             raise NotMeasured(
                 f"{sweep} is not for the engine: {reason}; allow hooks (mode auto)"
             ) from None
-        chosen.ways[sweep] = f"hooks: {reason}"
+        chosen.went(sweep, f"hooks: {reason}")
         return plain()
-    chosen.ways[sweep] = "engine"
+    chosen.went(sweep, "engine")
     return found
