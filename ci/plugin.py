@@ -141,7 +141,7 @@ class Reporter:
         return Path(given) if given else self.config.rootpath / ".claimlens" / "runs"
 
     def _options(self) -> dict[str, Any]:
-        names = ("model", "device", "dtype", "seed", "results")
+        names = ("model", "device", "dtype", "seed", "results", "engine", "max_memory")
         return {f"claims_{n}": self.config.getoption(f"claims_{n}", None) for n in names}
 
     def _shown_path(self) -> str:

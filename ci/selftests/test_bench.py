@@ -8,12 +8,14 @@ import pytest
 import torch
 
 from claimlens.ci.selftests import micro
+from claimlens.circuits.engine.policy import MAX_BYTES, policy
 from claimlens.circuits.kernels.attention import attention
 from claimlens.circuits.verdict import NotApplicable, NotMeasured
 from claimlens.fixtures.bench import Bench
 from claimlens.fixtures.directories import ModelUnavailable
 from claimlens.fixtures.plugin import PROMPTS
 from claimlens.fixtures.prompts.names import name_prompts
+from claimlens.fixtures.sweep_bar import SweepBar
 from claimlens.fixtures.tokens import Vocabulary
 
 
@@ -48,6 +50,16 @@ def test_what_a_model_lacks_is_not_applicable(bench: Bench) -> None:
         _ = bench.sae
     with pytest.raises(NotApplicable, match="lacks quotation marks"):
         bench.quotes(4)
+
+
+def test_a_block_says_how_sweeps_are_measured(bench: Bench) -> None:
+    with bench.measuring("hooks", "2GB", progress=False) as chosen:
+        assert policy() is chosen
+        assert (chosen.mode, chosen.max_bytes, chosen.progress) == ("hooks", 2 * 10**9, None)
+    with bench.measuring() as chosen:
+        assert (chosen.mode, chosen.max_bytes) == ("auto", MAX_BYTES)
+        assert isinstance(chosen.progress, SweepBar)
+    assert policy() is not chosen
 
 
 def test_a_model_that_is_not_there_says_so() -> None:
