@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,10 @@ def frozen_as_free(*given: Any) -> Any:
 
 def half_read(self: ResultCache, folder: Path, key: Key) -> Any:
     found = PLAIN_READ(self, folder, key)
-    return None if found is None else {name: value / 2 for name, value in dict(found).items()}
+    if found is None:
+        return None
+    assert isinstance(found.value, dict)
+    return replace(found, value={name: value / 2 for name, value in found.value.items()})
 
 
 PLAIN_READ = ResultCache._read

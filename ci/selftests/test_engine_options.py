@@ -91,11 +91,11 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def runs(suite: Path) -> Mapping[str, Run]:
     """The claims in each mode; `default` without options."""
-    modes = {mode: (f"--claims-engine={mode}", "--claims-max-memory=3MB") for mode in MODES}
-    return {
-        name: micro.run_pytest(suite, "--claims-model=./model", *options)
-        for name, options in {"default": (), **modes}.items()
-    }
+    options: dict[str, tuple[str, ...]] = {"default": ()}
+    for mode in MODES:
+        options[mode] = (f"--claims-engine={mode}", "--claims-max-memory=3MB")
+    model = "--claims-model=./model"
+    return {name: micro.run_pytest(suite, model, *given) for name, given in options.items()}
 
 
 def ways(run: Run, claim: str) -> dict[str, str]:
