@@ -156,11 +156,6 @@ class Cell:
         """Its changes at these sites of a layer, in their order."""
         return tuple(c for c in self.changes if c.site.layer == layer and c.site.kind in kinds)
 
-    @property
-    def later(self) -> bool:
-        """Whether it changes more than one layer."""
-        return self.changes[-1].site.layer > self.layer
-
 
 def replace(
     site: Site, value: Tensor, at: Int[Tensor, "batch slot"] | None = None, *, noop: bool = False

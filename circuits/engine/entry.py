@@ -16,10 +16,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from claimlens.circuits.engine.attention import Keys, patterns, weighted
-from claimlens.circuits.engine.changes import Cell, Change
+from claimlens.circuits.engine.changes import KINDS, Cell, Change, Kind
 from claimlens.circuits.engine.run import Run
 
 Stage = Literal["pre", "mid"]
+ATTENTION: tuple[Kind, ...] = ("q", "k", "v", "pattern", "z", "attn_out")
+MLP: tuple[Kind, ...] = ("neurons", "mlp_out")
 Note = Callable[[Change, bool], None]
 """Told of each change, whether it left its site other than it was."""
 
@@ -29,7 +31,8 @@ class Entry:
     """A cell of a sweep in some prompts: at which layer and stage it joins, and with what.
 
     `parts` are what is added to the intact stream from position `first` on: vectors, or changes of
-    one head's z, which W_O has yet to map. Prompts that are not `touched` stay as they are.
+    one head's z, which W_O has yet to map; `where` says which rows of them are not zero. `later`:
+    the cell makes other changes further on.
     """
 
     number: int
@@ -38,14 +41,28 @@ class Entry:
     stage: Stage
     first: int
     parts: tuple[tuple[int | None, Float[Tensor, "batch span d"]], ...]
-    touched: Bool[Tensor, " batch"]
+    where: Bool[Tensor, "batch span"]
+    later: bool
 
     @property
-    def row(self) -> int | None:
-        """The only position that it changes in the stream before its layer, if it is one."""
-        one = self.stage == "pre" and len(self.parts) == 1 and self.parts[0][1].shape[1] == 1
-        here = self.cell.at(self.layer, "q", "k", "v", "pattern", "z", "attn_out")
-        return self.first if one and not here else None
+    def touches(self) -> bool:
+        """Whether anything is different in its run at all."""
+        return self.later or bool(self.where.any())
+
+    def changes_one_row(self, layer: int) -> bool:
+        """Whether it changes one row of the stream before a layer, and nothing in its attention."""
+        return self.where.shape[1] == 1 and not self.cell.at(layer, *ATTENTION)
+
+    def reaches(self, at: Int[Tensor, "batch slot"], layers: int) -> Bool[Tensor, "batch slot"]:
+        """Where the final stream can be another: at a changed row, and behind one if attention is
+        still to come. Everything else is the intact run's, to the bit."""
+        if self.later:
+            return at >= self.first
+        spreads = self.layer < layers - (self.stage == "mid")
+        rows = self.where.cummax(1).values if spreads else self.where
+        index, span = at - self.first, rows.shape[1]
+        inside = (index >= 0) & (spreads | (index < span))
+        return rows.gather(1, index.clamp(0, span - 1)) & inside
 
     def added(self, run: Run, places: Int[Tensor, " row"]) -> Float[Tensor, "batch row d_model"]:
         """What it adds to the intact stream at these positions."""
@@ -68,24 +85,21 @@ def enter(number: int, cell: Cell, run: Run, rows: Int[Tensor, " batch"], note: 
     """The entry of a cell into the run of some prompts (`rows` of the sweep's)."""
     here = _Here(run, cell, rows, note)
     if cell.at(cell.layer, "resid_pre"):
-        return here.entry(number, cell.layer, "pre", [(None, here.stream())])
+        return here.entry(number, cell.layer, "pre", [(None, here.stream())], 1)
     parts = here.attention() if here.attends else []
     if here.attends and not run.weights.parallel:
-        return here.entry(number, cell.layer, "mid", parts)
-    if cell.at(cell.layer, "neurons", "mlp_out"):
+        return here.entry(number, cell.layer, "mid", parts, KINDS.index("neurons"))
+    if cell.at(cell.layer, *MLP):
         parts = [*parts, (None, here.mlp())]
-    return here.entry(number, cell.layer + 1, "pre", parts)
+    return here.entry(number, cell.layer + 1, "pre", parts, len(KINDS))
 
 
 def enter_whole(
     number: int, cell: Cell, run: Run, rows: Int[Tensor, " batch"], note: Note
 ) -> Entry:
     """The same before the first layer it changes, every activation of which is then computed."""
-    here, layer = _Here(run, cell, rows, note), cell.layer
-    stream = here.stream()
-    first = min(change.first(rows) for change in cell.changes)
-    all_prompts = torch.ones(len(rows), dtype=torch.bool, device=rows.device)
-    return Entry(number, cell, layer, "pre", first, ((None, stream[:, first:]),), all_prompts)
+    here = _Here(run, cell, rows, note)
+    return here.entry(number, cell.layer, "pre", [(None, here.stream())], 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +121,7 @@ class _Here:
 
     @property
     def attends(self) -> bool:
-        return bool(self.cell.at(self.layer, "q", "k", "v", "pattern", "z", "attn_out"))
+        return bool(self.cell.at(self.layer, *ATTENTION))
 
     def applied(self, changes: Sequence[Change], old: Tensor) -> Tensor:
         """The site's value after these changes of it, one after the other."""
@@ -163,26 +177,26 @@ class _Here:
         return self.applied(self.cell.at(self.layer, "mlp_out"), new) - old
 
     def entry(
-        self, number: int, layer: int, stage: Stage, parts: Sequence[tuple[int | None, Tensor]]
+        self,
+        number: int,
+        layer: int,
+        stage: Stage,
+        parts: Sequence[tuple[int | None, Tensor]],
+        made: int,
     ) -> Entry:
-        """An entry that holds only the rows that are different in some prompt."""
-        touched = torch.stack([(part != 0).any(-1) for _, part in parts]).any(0)
-        columns = touched.any(0).nonzero()[:, 0]
-        first, last = (int(columns[0]), int(columns[-1]) + 1) if len(columns) else (0, 0)
-        cut = tuple((head, part[:, first:last]) for head, part in parts)
-        later = any(change.site.layer >= layer for change in self.cell.changes)
-        if later and stage == "mid":
-            later = bool(self.cell.later or self.cell.at(layer, "neurons", "mlp_out"))
-        if later:
-            first = self._reaching(first, len(columns) > 0)
-            cut = tuple((head, part[:, first : max(last, first)]) for head, part in parts)
-        prompts = torch.ones_like(touched[:, 0]) if later else touched.any(1)
-        return Entry(number, self.cell, layer, stage, first, cut, prompts)
+        """An entry that holds only the rows that are different in some prompt.
 
-    def _reaching(self, first: int, changes: bool) -> int:
-        """The first position of this and of all later changes."""
-        later = [change.first(self.rows) for change in self.cell.changes]
-        return min([*later, first]) if changes else min(later)
+        Of the first layer's kinds of change the first `made` have been made; others come later.
+        """
+        where = torch.stack([(part != 0).any(-1) for _, part in parts]).any(0)
+        columns = where.any(0).nonzero()[:, 0]
+        first, last = (int(columns[0]), int(columns[-1]) + 1) if len(columns) else (0, 1)
+        if later := [c for c in self.cell.changes if c.site.order >= (self.layer, made)]:
+            begins = min(change.first(self.rows) for change in later)
+            first = min(first, begins) if len(columns) else begins
+        span = slice(first, max(last, first + 1))
+        cut = tuple((head, part[:, span]) for head, part in parts)
+        return Entry(number, self.cell, layer, stage, first, cut, where[:, span], bool(later))
 
 
 @dataclass(frozen=True, eq=False)

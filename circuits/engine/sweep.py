@@ -104,10 +104,10 @@ class Sweep:
         for number, cell in enumerate(self.cells):
             if not bool(self.finished[number, rows].all()):
                 waiting.append(self._enter(number, cell, part, rows))
-        still = [entry for entry in waiting if not bool(entry.touched.any())]
-        self._finish([entry.number for entry in still], rows)
-        for start in sorted({e.first for e in waiting if e not in still}):
-            together = [e for e in waiting if e.first == start and e not in still]
+        self._finish([entry.number for entry in waiting if not entry.touches], rows)
+        moving = [entry for entry in waiting if entry.touches]
+        for start in sorted({entry.first for entry in moving}):
+            together = [entry for entry in moving if entry.first == start]
             size = max(1, self._rows_at_most() // (len(rows) * (width - start)))
             for first in range(0, len(together), size):
                 self._block(part, rows, start, together[first : first + size])
@@ -135,7 +135,7 @@ class Sweep:
         taken = found[:, batch, slot]
         if not isinstance(self.read, Activation):
             taken = self.read.read(wave.run.weights, wave.run.weights.final(taken), rows)
-        reached = (at >= wave.start)[None] & torch.stack([e.touched for e in entries])[..., None]
+        reached = torch.stack([entry.reaches(at, self.run.layers) for entry in entries])
         cell, prompt, column = reached.nonzero(as_tuple=True)
         numbers = torch.tensor([entry.number for entry in entries], device=rows.device)
         self.values[numbers[cell], rows[prompt], column] = taken[cell, prompt, column]

@@ -23,7 +23,7 @@ from claimlens.circuits.engine.attention import (
     weighted,
 )
 from claimlens.circuits.engine.changes import OF_HEADS, Change, Kind, Site
-from claimlens.circuits.engine.entry import Entry, Note
+from claimlens.circuits.engine.entry import MLP, Entry, Note
 from claimlens.circuits.engine.run import Run
 
 MLP_ROWS = 4096
@@ -45,6 +45,7 @@ class Wave:
     note: Note
     site: Site | None = None
     active: list[Entry] = field(default_factory=list)
+    ahead: list[tuple[list[Entry], Tensor]] = field(default_factory=list)
 
     def finals(self, entries: Sequence[Entry]) -> Float[Tensor, "cell batch query d_model"]:
         """The final residual stream of each cell, or the activation at the site."""
@@ -69,34 +70,64 @@ class Wave:
         self, layer: int, x: Tensor, joining: Sequence[Entry]
     ) -> tuple[Float[Tensor, "cell batch row d_model"], Float[Tensor, "cell batch query *rest"]]:
         """The stream behind a layer, of more cells than before it, and what is read of it."""
-        reading = self.site is not None and self.site.layer == layer
         last = self.site is None and layer == self.run.layers - 1
         places = self.read if last else self.places
-        short = [] if reading else [e for e in joining if e.stage == "pre" and e.row is not None]
-        x = self._joined(
-            x, [e for e in joining if e.stage == "pre" and e not in short], self.places
-        )
-        if reading and self.site is not None:
+        before = [entry for entry in joining if entry.stage == "pre"]
+        one_row = [e for e in before if e.changes_one_row(layer) and not self._reads(layer)]
+        x = self._joined(x, [e for e in before if e not in one_row], self.places)
+        if self.site is not None and self._reads(layer):
             return x, self._at(self.site, x)
         out = self._attention(layer, x, places)
         stream = x[:, :, places - self.start] if last else x
-        if short:
-            stream, out = self._short(layer, stream, out, short, places)
+        if one_row:
+            self.ahead.append((one_row, self._row(one_row, self.run.pre[layer])))
+        for entries, changed in self.ahead:
+            stream, out = self._short(layer, stream, out, entries, changed, places)
+        self.ahead.clear()
         if self.run.weights.parallel:
             after = stream + out + self._mlp(layer, stream, places)
         else:
             mid = stream + out
-            mid = self._joined(mid, [e for e in joining if e.stage == "mid"], places, layer)
+            between = [entry for entry in joining if entry.stage == "mid"]
+            one_row = [e for e in between if not last and self._goes_ahead(e, layer)]
+            mid = self._joined(mid, [e for e in between if e not in one_row], places, layer)
+            if one_row:
+                self.ahead.append((one_row, self._row_behind_mlp(one_row, layer)))
             after = mid + self._mlp(layer, mid, places)
         return after, after
 
+    def _reads(self, layer: int) -> bool:
+        return self.site is not None and self.site.layer == layer
+
+    def _goes_ahead(self, entry: Entry, layer: int) -> bool:
+        """Whether only one row of it need go through this layer's MLP."""
+        changes = entry.changes_one_row(layer + 1) and not entry.cell.at(layer, *MLP)
+        return changes and not self._reads(layer + 1)
+
+    def _row(
+        self, entries: Sequence[Entry], intact: Float[Tensor, "batch pos d_model"]
+    ) -> Float[Tensor, "cell batch 1 d_model"]:
+        """The one row of each cell that is another than the intact one."""
+        row = self.places[:1]
+        return intact[:, row] + torch.stack([entry.added(self.run, row) for entry in entries])
+
+    def _row_behind_mlp(
+        self, entries: Sequence[Entry], layer: int
+    ) -> Float[Tensor, "cell batch 1 d_model"]:
+        parts, mid = self.run.weights.layers[layer], self._row(entries, self.run.mid(layer))
+        return mid + parts.w_out(parts.neurons(parts.ln2(mid)))
+
     def _short(
-        self, layer: int, stream: Tensor, out: Tensor, entries: list[Entry], places: Tensor
+        self,
+        layer: int,
+        stream: Tensor,
+        out: Tensor,
+        entries: list[Entry],
+        changed: Float[Tensor, "cell batch 1 d_model"],
+        places: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """Cells that change one row before a layer: only its query, key and value are new."""
-        run, parts = self.run, self.run.weights.layers[layer]
-        row = torch.tensor([self.start], device=self.rows.device)
-        changed = run.pre[layer][:, row] + torch.stack([e.added(run, row) for e in entries])
+        run, parts, row = self.run, self.run.weights.layers[layer], self.places[:1]
         q, k, v = self._turned(self._qkv(layer, changed, row, row), row, row)
         everything = Keys(run.turned_k[layer], run.v[layer], k, v, run.weights.narrow)
         new = (q[:, :, 0], k[:, :, 0], v[:, :, 0])

@@ -45,7 +45,7 @@ class Linear:
         flat = rearrange(x, "... d -> (...) d")
         bias = self.bias
         out = flat @ self.weight if bias is None else torch.addmm(bias, flat, self.weight)
-        return out.reshape(*x.shape[:-1], -1)
+        return out.reshape(*x.shape[:-1], self.weight.shape[1])
 
 
 @dataclass(frozen=True, eq=False)
