@@ -177,7 +177,8 @@ def _attend_one_row(
     weight = rearrange(pattern[..., -1], "b g (c s) -> c b g s 1", c=q.shape[0])
     own_z = weight * keys.v[:, :, 0, :, None]
     z = rearrange(z, "b g (c s) e -> c b g s e", c=q.shape[0]) + own_z
-    return rearrange(z, "c b g s e -> c b 1 (g s) e")
+    found: Tensor = rearrange(z, "c b g s e -> c b 1 (g s) e")
+    return found
 
 
 def _all_rows(
