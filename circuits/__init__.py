@@ -71,11 +71,9 @@ if TYPE_CHECKING:
     from claimlens.circuits.kernels.latent_logits import rank_agreement as rank_agreement
     from claimlens.circuits.kernels.latents import ablate_each as ablate_each
     from claimlens.circuits.kernels.latents import active_prompts as active_prompts
-    from claimlens.circuits.kernels.latents import answer_loss as answer_loss
     from claimlens.circuits.kernels.latents import halves as halves
     from claimlens.circuits.kernels.latents import loss_increase as loss_increase
     from claimlens.circuits.kernels.latents import most_active as most_active
-    from claimlens.circuits.kernels.latents import odds_against as odds_against
     from claimlens.circuits.kernels.max_activations import max_activations as max_activations
     from claimlens.circuits.kernels.next_tokens import standing as standing
     from claimlens.circuits.kernels.next_tokens import top_tokens as top_tokens
@@ -118,6 +116,7 @@ if TYPE_CHECKING:
     from claimlens.circuits.kernels.weights import copy_scores as copy_scores
     from claimlens.circuits.kernels.weights import qk_matches as qk_matches
     from claimlens.circuits.kernels.weights import qk_scores as qk_scores
+    from claimlens.circuits.metrics import answer_loss as answer_loss
     from claimlens.circuits.metrics import completeness_gap as completeness_gap
     from claimlens.circuits.metrics import correct as correct
     from claimlens.circuits.metrics import correlation as correlation
@@ -131,6 +130,7 @@ if TYPE_CHECKING:
     from claimlens.circuits.metrics import margin_over_others as margin_over_others
     from claimlens.circuits.metrics import minimality_gap as minimality_gap
     from claimlens.circuits.metrics import noising as noising
+    from claimlens.circuits.metrics import odds_against as odds_against
     from claimlens.circuits.parts import Circuit as Circuit
     from claimlens.circuits.parts import Head as Head
     from claimlens.circuits.parts import Position as Position
@@ -197,11 +197,11 @@ _HOME = {
     "rank_agreement": "kernels.latent_logits",
     "ablate_each": "kernels.latents",
     "active_prompts": "kernels.latents",
-    "answer_loss": "kernels.latents",
+    "answer_loss": "metrics",
     "halves": "kernels.latents",
     "loss_increase": "kernels.latents",
     "most_active": "kernels.latents",
-    "odds_against": "kernels.latents",
+    "odds_against": "metrics",
     "max_activations": "kernels.max_activations",
     "standing": "kernels.next_tokens",
     "top_tokens": "kernels.next_tokens",

@@ -39,6 +39,31 @@ def end_logits(model: Model, prompts: Prompts) -> Float[Tensor, "batch d_vocab"]
     return cache(model, prompts).logits_at(prompts.at("END"))[:, 0]
 
 
+def answer_loss(model: Model, prompts: Prompts) -> Float[Tensor, " batch"]:
+    """Minus the log probability of the answer after END [nats]."""
+    if prompts.answer is None:
+        raise ValueError(
+            "these prompts have no answers; use a prompt set with answers, as `quotes`"
+        )
+    log_probs = end_logits(model, prompts).log_softmax(-1)
+    return -log_probs.gather(1, prompts.answer[:, None])[:, 0]
+
+
+def odds_against(model: Model, prompts: Prompts) -> Float[Tensor, " batch"]:
+    """The log odds against the answer after END, log((1 - p) / p) [nats].
+
+    Where the model is sure the loss hardly moves (p from .999 to .99 costs .009 nats); the log
+    odds do (2.3), and where it is unsure they rise as the loss does.
+    """
+    if prompts.answer is None:
+        raise ValueError(
+            "these prompts have no answers; use a prompt set with answers, as `quotes`"
+        )
+    logits = end_logits(model, prompts)
+    others = logits.scatter(1, prompts.answer[:, None], -torch.inf).logsumexp(1)
+    return others - logits.gather(1, prompts.answer[:, None])[:, 0]
+
+
 def loss(
     model: Model, prompts: Prompts, at: str | Position | None = None
 ) -> Float[Tensor, " batch"]:

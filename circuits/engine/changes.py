@@ -87,9 +87,9 @@ class Latents:
 class Change:
     """What becomes of one site.
 
-    With `at` ("batch slot", token indices) only there, and a tensor `value` is "batch slot …";
-    without, everywhere, and it is "batch pos …". The site's value must change on some prompt,
-    unless `noop` declares that it need not.
+    With `at` ("batch slot", token indices; -1 is nowhere) only there, and a tensor `value` is
+    "batch slot …"; without, everywhere, and it is "batch pos …". The site's value must change on
+    some prompt, unless `noop` declares that it need not.
     """
 
     site: Site
@@ -118,7 +118,10 @@ class Change:
 
     def first(self, rows: Int[Tensor, " batch"]) -> int:
         """The first position that it may change in these prompts."""
-        return 0 if self.at is None or not self.at.shape[1] else int(self.at[rows].min())
+        if self.at is None:
+            return 0
+        somewhere = self.at[rows][self.at[rows] >= 0]
+        return int(somewhere.min()) if len(somewhere) else 0
 
     def _all_of(self, rows: Tensor, places: Tensor, old: Tensor) -> Tensor | None:
         if not isinstance(self.value, Tensor):
@@ -201,6 +204,13 @@ def site_of(hook: str) -> Site:
     return Site(kinds[0], int(layer))
 
 
+def inside(
+    at: Int[Tensor, "batch slot"], lengths: Int[Tensor, " batch"]
+) -> Int[Tensor, "batch slot"]:
+    """Positions; nowhere in the prompts that are too short for them."""
+    return torch.where(at < lengths[:, None], at, -1)
+
+
 def z(head: Head) -> Site:
     """A head's attention-weighted values, before W_O."""
     return Site("z", head.layer, head.index)
@@ -233,7 +243,7 @@ def _check_places(change: Change, at: Tensor, batch: int, lengths: Tensor) -> No
         raise ValueError(
             f"{change.site}: positions of shape {tuple(at.shape)}; expected [{batch}, slots]"
         )
-    if bool((at < 0).any()) or bool((at >= lengths[:, None]).any()):
+    if bool((at < -1).any()) or bool((at >= lengths[:, None]).any()):
         raise ValueError(
             f"{change.site}: a position past the end of its prompt; they are "
             f"{int(lengths.min())} to {int(lengths.max())} tokens long"

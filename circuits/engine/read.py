@@ -12,11 +12,15 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from claimlens.circuits.engine.changes import Site
+from claimlens.circuits.engine.policy import Unsupported
 from claimlens.circuits.engine.weights import Weights
+from claimlens.circuits.kernels.cache import Model
 from claimlens.circuits.kernels.memory import MAX_LOGITS
-from claimlens.circuits.metrics import answer_tokens
+from claimlens.circuits.metrics import answer_loss, answer_tokens, logit_diff
 from claimlens.circuits.parts import Prompts
 from claimlens.circuits.verdict import NotMeasured
+
+Metric = Callable[[Model, Prompts], Float[Tensor, " batch"]]
 
 
 class ReadOut(Protocol):
@@ -124,6 +128,16 @@ class Losses:
             return logits.logsumexp(-1) - logits.gather(1, wanted[part, None])[:, 0]
 
         return _tiled(weights, final, losses)
+
+
+def read_out_of(metric: Metric, prompts: Prompts) -> ReadOut:
+    """The read-out that gives a metric; raises Unsupported for one that the engine lacks."""
+    if metric is logit_diff:
+        return LogitDiff.of(prompts)
+    if metric is answer_loss:
+        return Losses.of_answers(prompts)
+    name = getattr(metric, "__name__", repr(metric))
+    raise Unsupported(f"the metric {name}; it knows logit_diff and answer_loss")
 
 
 def _tiled(

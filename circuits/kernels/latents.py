@@ -7,7 +7,6 @@ on sets of directions). All losses here are of the answer after END.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from claimlens.circuits.kernels.cache import Model
 from claimlens.circuits.kernels.directions import one_position
+from claimlens.circuits.kernels.latent_sweep import REST, Rest, ablate_each_latent
 from claimlens.circuits.kernels.latent_table import LatentEffects
 from claimlens.circuits.kernels.sae import (
     Sae,
@@ -23,41 +23,15 @@ from claimlens.circuits.kernels.sae import (
     latents_at,
     splice,
 )
-from claimlens.circuits.metrics import end_logits
+from claimlens.circuits.metrics import answer_loss
 from claimlens.circuits.parts import Position, PromptPairs, Prompts
 from claimlens.circuits.verdict import NotMeasured
 
 ACTIVE = 0.1
 """Activation above which a latent counts as active: the threshold of seed 003."""
 
-Rest = Literal["raw", "encoded"]
 Score = Callable[[Model, Prompts], Tensor]
 """One value per prompt, higher where the answer is less expected [nats]."""
-
-
-def answer_loss(model: Model, prompts: Prompts) -> Float[Tensor, " batch"]:
-    """Minus the log probability of the answer after END [nats]."""
-    if prompts.answer is None:
-        raise ValueError(
-            "these prompts have no answers; use a prompt set with answers, as `quotes`"
-        )
-    log_probs = end_logits(model, prompts).log_softmax(-1)
-    return -log_probs.gather(1, prompts.answer[:, None])[:, 0]
-
-
-def odds_against(model: Model, prompts: Prompts) -> Float[Tensor, " batch"]:
-    """The log odds against the answer after END, log((1 - p) / p) [nats].
-
-    Where the model is sure the loss hardly moves (p from .999 to .99 costs .009 nats); the log
-    odds do (2.3), and where it is unsure they rise as the loss does.
-    """
-    if prompts.answer is None:
-        raise ValueError(
-            "these prompts have no answers; use a prompt set with answers, as `quotes`"
-        )
-    logits = end_logits(model, prompts)
-    others = logits.scatter(1, prompts.answer[:, None], -torch.inf).logsumexp(1)
-    return others - logits.gather(1, prompts.answer[:, None])[:, 0]
 
 
 def activations(
@@ -157,21 +131,26 @@ def ablate_each(
 ) -> LatentEffects:
     """Ablate each latent, or set of latents, on its own: everything the table needs.
 
-    Two forward passes for each, and two more. The activation of a set is that of its strongest
-    member. Raises ValueError where nothing is given to ablate.
+    The activation of a set is that of its strongest member. Raises ValueError where nothing is
+    given to ablate.
     """
     chosen = tuple((s,) if isinstance(s, int) else tuple(s) for s in sets)
     if not chosen:
         raise ValueError("no latents given; take those of `most_active`")
     p = pairs.clean
-    found = [activations(model, p, sae, s, at).amax(1) for s in chosen]
+    found = _latents(model, p, sae, at)
+    strongest = [found[:, check_latents(sae, s)].amax(1) for s in chosen]
+    increase = {
+        rest: ablate_each_latent(model, p, sae, chosen, at, rest, answer_loss).change.T
+        for rest in REST
+    }
     return LatentEffects(
         sets=chosen,
         ids=pairs.ids,
         texts=pairs.texts,
-        activation=torch.stack(found, 1),
-        raw=torch.stack([loss_increase(model, p, sae, s, at) for s in chosen], 1),
-        encoded=torch.stack([loss_increase(model, p, sae, s, at, "encoded") for s in chosen], 1),
+        activation=torch.stack(strongest, 1),
+        raw=increase["raw"],
+        encoded=increase["encoded"],
         above=above,
     )
 

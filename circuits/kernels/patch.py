@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from claimlens.circuits.engine.patching import Grid, patched_by_engine
+from claimlens.circuits.engine.policy import either
 from claimlens.circuits.kernels.cache import (
     Edit,
     Edited,
@@ -57,13 +59,20 @@ class Patching:
         Divided by the mean over prompts, not prompt by prompt: single gaps come near to 0. Raises
         NotMeasured where the mean gap is smaller than `floor` [logits].
         """
-        gap = self.gap.mean()
-        if not float(gap.abs()) >= floor:
-            raise NotMeasured(
-                f"clean and corrupted differ by {float(gap):.3g} logits on average, less than "
-                f"{floor:g}: a share of that says nothing; report the effect itself"
-            )
-        return self.effect / gap
+        return share_of_gap(self.effect, self.gap, floor)
+
+
+def share_of_gap(
+    effect: Float[Tensor, "batch ..."], gap: Float[Tensor, " batch"], floor: float
+) -> Float[Tensor, "batch ..."]:
+    """Effects over the mean gap; raises NotMeasured where that is smaller than `floor`."""
+    mean = gap.mean()
+    if not float(mean.abs()) >= floor:
+        raise NotMeasured(
+            f"clean and corrupted differ by {float(mean):.3g} logits on average, less than "
+            f"{floor:g}: a share of that says nothing; report the effect itself"
+        )
+    return effect / mean
 
 
 def patch(
@@ -95,14 +104,30 @@ def patch_residual(
 
     The normalised patching of the TransformerLens demo (seed 002), prompt by prompt. Layer
     `n_layers` is the stream after the last block; without `layers` all but that one, without
-    `places` every token index. One forward pass per layer and place. Raises NotMeasured where the
-    two sides differ in length, or not at all.
+    `places` every token index. By the engine for `logit_diff` and `answer_loss`; else one forward
+    pass per layer and place. Raises NotMeasured where the two sides differ in length, or not at
+    all.
     """
-    _check_sides(clean, corrupted)
+    check_sides(clean, corrupted)
     depth = int(intact(model).cfg.n_layers)
     chosen = tuple(range(depth)) if layers is None else tuple(layers)
-    names = tuple(places or map(str, range(clean.tokens.shape[1])))
-    hooks = [resid_pre(layer, depth) for layer in chosen]
+    for layer in chosen:
+        resid_pre(layer, depth)  # a layer that there is not is an error before any run
+    grid = Grid(clean, corrupted, chosen, None if places is None else tuple(places), depth)
+    effect, gap = either(
+        "patch_residual",
+        lambda: patched_by_engine(model, grid, metric),
+        lambda: _patched_by_hooks(model, grid, metric),
+    )
+    return Patching(effect, gap, chosen, grid.names, depth)
+
+
+def _patched_by_hooks(
+    model: Model, grid: Grid, metric: Metric
+) -> tuple[Float[Tensor, "batch layer place"], Float[Tensor, " batch"]]:
+    """The plain form: one run for each layer and place."""
+    clean, corrupted, places = grid.clean, grid.corrupted, grid.places
+    hooks = [resid_pre(layer, grid.depth) for layer in grid.layers]
     source, before = cache(model, clean, hooks), metric(model, corrupted)
 
     def cell(hook: str, name: str) -> Float[Tensor, " batch"]:
@@ -113,10 +138,9 @@ def patch_residual(
             one = _at_label(model, hook, clean, source[hook], name, True)
         return metric(one, corrupted)
 
-    cells = [[cell(hook, name) for name in names] for hook in hooks]
+    cells = [[cell(hook, name) for name in grid.names] for hook in hooks]
     after = torch.stack([torch.stack(row, dim=1) for row in cells], dim=1)
-    effect = after - before[:, None, None]
-    return Patching(effect, metric(model, clean) - before, chosen, names, depth)
+    return after - before[:, None, None], metric(model, clean) - before
 
 
 def zero_region(
@@ -136,7 +160,7 @@ def zero_region(
 
 def first_difference(clean: Prompts, corrupted: Prompts) -> Int[Tensor, " batch"]:
     """Index of the first token in which each pair differs; raises NotMeasured where none does."""
-    _check_sides(clean, corrupted)
+    check_sides(clean, corrupted)
     differs = clean.tokens != corrupted.tokens
     if not bool(differs.any(1).all()):
         raise NotMeasured("some prompt is the same on both sides: it has no first difference")
@@ -223,7 +247,8 @@ def _check_hook(hook: str, at: str | Position | None) -> None:
         raise NotMeasured(f"{hook} has heads where others have positions; patch it whole")
 
 
-def _check_sides(clean: Prompts, corrupted: Prompts) -> None:
+def check_sides(clean: Prompts, corrupted: Prompts) -> None:
+    """Raise NotMeasured for two sides whose positions don't correspond, or that are the same."""
     if clean.tokens.shape != corrupted.tokens.shape or not torch.equal(
         clean.lengths, corrupted.lengths
     ):

@@ -20,9 +20,9 @@ from claimlens.circuits.kernels.cache import Model, intact
 from claimlens.circuits.kernels.decomposition import answers_of, direct_effect
 from claimlens.circuits.kernels.directions import one_position
 from claimlens.circuits.kernels.latent_attribution import Parts, mlp_site
-from claimlens.circuits.kernels.latents import answer_loss
 from claimlens.circuits.kernels.next_tokens import standing
 from claimlens.circuits.kernels.sae import Place, Sae, ablate_latents, ablate_site, site, splice
+from claimlens.circuits.metrics import answer_loss
 from claimlens.circuits.parts import Head, Position, Prompts
 from claimlens.circuits.verdict import Measurement
 

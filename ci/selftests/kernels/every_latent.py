@@ -21,17 +21,15 @@ from claimlens.circuits.kernels.latent_logits import activation_map, latent_effe
 from claimlens.circuits.kernels.latents import (
     ablate_each,
     active_prompts,
-    answer_loss,
     loss_increase,
     most_active,
-    odds_against,
 )
 from claimlens.circuits.kernels.max_activations import max_activations
 from claimlens.circuits.kernels.sae import Sae, ablate_latents
 from claimlens.circuits.kernels.sae_effects import answer_change, conditions
 from claimlens.circuits.kernels.sae_statistics import sae_statistics
 from claimlens.circuits.kernels.token_boosts import ablation_boosts, log_probs, weight_boosts
-from claimlens.circuits.metrics import answer_tokens
+from claimlens.circuits.metrics import answer_loss, answer_tokens, odds_against
 from claimlens.circuits.parts import Prompts
 
 LATENTS = [2, 7, 11]

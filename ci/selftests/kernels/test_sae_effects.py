@@ -15,7 +15,6 @@ from claimlens.ci.selftests.kernels.samples import ROUNDING, agree, rows, traces
 from claimlens.ci.selftests.twin import Twin
 from claimlens.ci.selftests.twin_sae import random_sae
 from claimlens.circuits.kernels.decomposition import decompose
-from claimlens.circuits.kernels.latents import answer_loss
 from claimlens.circuits.kernels.sae import Sae, ablate_latents, ablate_site, site, splice
 from claimlens.circuits.kernels.sae_effects import (
     answer_change,
@@ -23,7 +22,7 @@ from claimlens.circuits.kernels.sae_effects import (
     interval_bars,
     split_mlp,
 )
-from claimlens.circuits.metrics import end_logits
+from claimlens.circuits.metrics import answer_loss, end_logits
 from claimlens.circuits.parts import Prompts
 from claimlens.circuits.verdict import Ledger, Measurement, NotApplicable, NotMeasured
 
