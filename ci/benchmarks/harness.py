@@ -13,13 +13,15 @@ from claimlens.ci.benchmarks.memory import peak_of
 from claimlens.ci.benchmarks.plain_forwards import forward
 from claimlens.ci.benchmarks.result import PeerTimes, Result
 from claimlens.ci.benchmarks.rows import Row
-from claimlens.ci.benchmarks.subject import Subject
+from claimlens.ci.benchmarks.subject import Size, Subject
 from claimlens.ci.benchmarks.sweep import Build, Disagreement, check_agreement
 from claimlens.ci.benchmarks.timing import Clock, Repeat, Step, in_turn, interleaved, product
 from claimlens.circuits.engine.policy import Policy, using
 
 Measure = Callable[[str, Build], None]
 """What a benchmark is given: measures a row and keeps its result."""
+MeasureAt = Callable[[Row, Build, Size], Result]
+"""The same at any size, without a figure that must be reached."""
 FLOOR = "Hugging Face"
 QUICK_ROUNDS = 2
 

@@ -44,6 +44,9 @@ class Size:
         return f"{self.batch} x {self.tokens}"
 
 
+TINY = Size(batch=3, tokens=10, layers=2, width=32, heads=2, vocabulary=300)
+
+
 @dataclass(frozen=True, eq=False)
 class Subject:
     """A processed bridge, the raw model of the same weights, and pairs of prompts."""
@@ -54,6 +57,10 @@ class Subject:
     tokenizer: Any
     clean: Prompts
     corrupted: Prompts
+
+    def fits(self, size: Size) -> bool:
+        """Whether this model has the shape that a size asks for."""
+        return replace(size, batch=self.size.batch, tokens=self.size.tokens) == self.size
 
     def of(self, size: Size) -> Subject:
         """The same model with prompts of another number and length."""

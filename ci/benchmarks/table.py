@@ -17,7 +17,6 @@ from claimlens.ci.benchmarks.timing import Spread
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "speed.md"
-BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 COLUMNS = (
     "sweep", "size", "ours, ms", f"{REFERENCE}, ms", "ratio", "must reach", "aim", "reached",
     "best other peer", "peak RSS, MB", "share of peak", "by",
@@ -92,12 +91,13 @@ def cells(result: Result) -> tuple[str, ...]:
     )
 
 
-def write_page(text: str, page: Path = PAGE) -> None:
-    """Put the measured part into docs/speed.md; raises ValueError where its marks are gone."""
-    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
+def write_page(text: str, part: str = "table", page: Path = PAGE) -> None:
+    """Put a measured part into docs/speed.md; raises ValueError where its marks are gone."""
+    first, last = f"<!-- {part}: begin -->", f"<!-- {part}: end -->"
+    before, begin, rest = page.read_text(encoding="utf-8").partition(first)
+    _, end, after = rest.partition(last)
     if not begin or not end:
-        raise ValueError(f"{page} lacks {BEGIN} or {END}, between which the table is written")
+        raise ValueError(f"{page} lacks {first} or {last}, between which it is written")
     page.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}", encoding="utf-8")
 
 
