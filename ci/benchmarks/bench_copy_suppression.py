@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import pytest
 import torch
@@ -34,7 +35,10 @@ def coefficients(subject: Subject) -> Sweep:
 def losses(subject: Subject) -> Sweep:
     """The changes of three losses, as seed 001 has them with `return_new_loss`."""
     of_each = kernel("projection_loss", "loss_changes_of_each")
-    intact = _per_token(run(subject, subject.clean, []), subject.clean.tokens)
+
+    @cache
+    def intact() -> Float[Tensor, "batch predicted"]:
+        return _per_token(run(subject, subject.clean, []), subject.clean.tokens)
 
     def ours() -> Float[Tensor, "cell value"]:
         found = of_each(subject.bridge, subject.clean)
@@ -43,7 +47,7 @@ def losses(subject: Subject) -> Sweep:
 
     def peer(cells: Sequence[int]) -> Float[Tensor, "cell value"]:
         each = (_HeadRun(subject, cell).losses() for cell in cells)
-        return torch.stack([(found - intact).flatten() for found in each])
+        return torch.stack([(found - intact()).flatten() for found in each])
 
     return _sweep(subject, ours, peer)
 
@@ -52,7 +56,7 @@ def _sweep(subject: Subject, ours: Callable[[], Tensor], peer: Peer) -> Sweep:
     return Sweep(
         cells=subject.size.layers * subject.size.heads,
         ours=ours,
-        peers={"TransformerLens": peer},
+        peers=lambda: {"TransformerLens": peer},
         prompts=subject.clean,
     )
 

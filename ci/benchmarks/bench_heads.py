@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 
 from claimlens.ci.benchmarks.harness import Measure
@@ -14,13 +16,26 @@ from claimlens.ci.benchmarks.sweep import Build, Peer, Sweep, by_cell, kernel, u
 def all_positions(subject: Subject) -> Sweep:
     """What each head writes, everywhere, taken from the clean run."""
     shape = (subject.size.layers, subject.size.heads)
-    own = own_function(
-        subject,
-        "get_act_patch_attn_head_out_all_pos",
-        "attn.hook_z",
-        lambda cell: unravel(cell, shape),
+
+    def index(cell: int) -> tuple[int, ...]:
+        return unravel(cell, shape)
+
+    def peers() -> Mapping[str, Peer]:
+        name = "get_act_patch_attn_head_out_all_pos"
+        return {
+            "TransformerLens": own_function(subject, name, "attn.hook_z", index),
+            "run_with_hooks": _loop(subject, ALL),
+            **nnsight_peers(subject),
+        }
+
+    patch_heads = kernel("patch_heads", "patch_heads")
+    clean, corrupted = subject.clean, subject.corrupted
+    return Sweep(
+        cells=shape[0] * shape[1],
+        ours=lambda: by_cell(patch_heads(subject.bridge, clean, corrupted).effect),
+        peers=peers,
+        prompts=corrupted,
     )
-    return _sweep(subject, None, {"TransformerLens": own, **nnsight_peers(subject)})
 
 
 def last_position(subject: Subject) -> Sweep:
@@ -31,28 +46,34 @@ def last_position(subject: Subject) -> Sweep:
         layer, head = unravel(cell, shape)
         return layer, end, head
 
-    own = own_function(subject, "get_act_patch_attn_head_out_by_pos", "attn.hook_z", index)
-    return _sweep(subject, "END", {"TransformerLens": own, **nnsight_peers(subject, [end])})
+    def peers() -> Mapping[str, Peer]:
+        name = "get_act_patch_attn_head_out_by_pos"
+        return {
+            "TransformerLens": own_function(subject, name, "attn.hook_z", index),
+            "run_with_hooks": _loop(subject, end),
+            **nnsight_peers(subject, [end]),
+        }
 
-
-def _sweep(subject: Subject, at: str | None, peers: dict[str, Peer]) -> Sweep:
     patch_heads = kernel("patch_heads", "patch_heads")
     clean, corrupted = subject.clean, subject.corrupted
-    layers, heads = subject.size.layers, subject.size.heads
-    z = cached(subject, clean, "attn.hook_z")
-    where = ALL if at is None else subject.size.tokens - 1
+    return Sweep(
+        cells=shape[0] * shape[1],
+        ours=lambda: by_cell(patch_heads(subject.bridge, clean, corrupted, at="END").effect),
+        peers=peers,
+        prompts=corrupted,
+    )
+
+
+def _loop(subject: Subject, where: slice | int) -> Peer:
+    """One run per head with a hook on its z."""
+    z = cached(subject, subject.clean, "attn.hook_z")
 
     def hooks(cell: int) -> Hooks:
-        layer, head = unravel(cell, (layers, heads))
+        layer, head = unravel(cell, (subject.size.layers, subject.size.heads))
         name = f"blocks.{layer}.attn.hook_z"
         return [(name, put(z[name], ALL, where, head))]
 
-    return Sweep(
-        cells=layers * heads,
-        ours=lambda: by_cell(patch_heads(subject.bridge, clean, corrupted, at=at).effect),
-        peers={**peers, "run_with_hooks": hook_loop(subject, corrupted, hooks)},
-        prompts=corrupted,
-    )
+    return hook_loop(subject, subject.corrupted, hooks)
 
 
 SWEEPS: dict[str, Build] = {

@@ -36,7 +36,7 @@ def ablated(subject: Subject) -> Sweep:
     return Sweep(
         cells=len(latents),
         ours=ours,
-        peers={"TransformerLens": hook_loop(subject, prompts, hooks)},
+        peers=lambda: {"TransformerLens": hook_loop(subject, prompts, hooks)},
         prompts=prompts,
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import pytest
@@ -14,7 +14,7 @@ from claimlens.ci.benchmarks.harness import Measure
 from claimlens.ci.benchmarks.hook_loops import Hook, Hooks, cached, hook_loop, put
 from claimlens.ci.benchmarks.plain_forwards import ALL
 from claimlens.ci.benchmarks.subject import Subject
-from claimlens.ci.benchmarks.sweep import Build, Sweep, by_cell, kernel, unravel
+from claimlens.ci.benchmarks.sweep import Build, Peer, Sweep, by_cell, kernel, unravel
 from claimlens.circuits.kernels.bridge import output_weights
 from claimlens.circuits.kernels.path_sweep import path_effects
 from claimlens.circuits.parts import Head
@@ -33,18 +33,22 @@ def from_late(subject: Subject) -> Sweep:
 def to_logits(subject: Subject) -> Sweep:
     """From every head to the logits, every other head frozen, the MLPs recomputed."""
     size, prompts, source = subject.size, subject.clean, subject.corrupted
-    z, other = (cached(subject, side, "attn.hook_z") for side in (prompts, source))
     names = [f"blocks.{layer}.attn.hook_z" for layer in range(size.layers)]
 
-    def hooks(cell: int) -> Hooks:
-        layer, head = unravel(cell, (size.layers, size.heads))
-        frozen = [(name, put(z[name], ALL)) for name in names[layer + 1 :]]
-        return [(names[layer], put(other[names[layer]], ALL, ALL, head)), *frozen]
+    def peers() -> Mapping[str, Peer]:
+        z, other = (cached(subject, side, "attn.hook_z") for side in (prompts, source))
+
+        def hooks(cell: int) -> Hooks:
+            layer, head = unravel(cell, (size.layers, size.heads))
+            frozen = [(name, put(z[name], ALL)) for name in names[layer + 1 :]]
+            return [(names[layer], put(other[names[layer]], ALL, ALL, head)), *frozen]
+
+        return {"TransformerLens": hook_loop(subject, prompts, hooks)}
 
     return Sweep(
         cells=size.layers * size.heads,
         ours=lambda: by_cell(path_effects(subject.bridge, prompts, source)),
-        peers={"TransformerLens": hook_loop(subject, prompts, hooks)},
+        peers=peers,
         prompts=prompts,
     )
 
@@ -52,31 +56,44 @@ def to_logits(subject: Subject) -> Sweep:
 def _direct(subject: Subject, sender: Head) -> Sweep:
     """The sweep of `transformer_lens.patching.get_act_patch_direct_path`."""
     direct_paths = kernel("direct_paths", "direct_paths")
-    prompts, source, first = subject.clean, subject.corrupted, sender.layer + 1
-    name = f"blocks.{sender.layer}.attn.hook_z"
-    z, other = (cached(subject, side, name)[name][:, :, sender.index] for side in (prompts, source))
-    written = (other - z) @ output_weights(subject.bridge, sender)
+    first = sender.layer + 1
     shape = (subject.size.layers - first, subject.size.heads)
 
-    def hooks(cell: int) -> Hooks:
-        later, head = unravel(cell, shape)
-        return [(f"blocks.{first + later}.attn.hook_q_input", _added(written, head))]
-
     def ours() -> Float[Tensor, "cell batch"]:
-        found: Tensor = direct_paths(subject.bridge, prompts, source, sender, into="q")
+        found: Tensor = direct_paths(
+            subject.bridge, subject.clean, subject.corrupted, sender, into="q"
+        )
         return rearrange(found[:, first:], "batch layer head -> (layer head) batch")
 
-    def peer(cells: Sequence[int]) -> Float[Tensor, "cell batch"]:
-        with _split(subject):
-            return loop(cells)
-
-    loop = hook_loop(subject, prompts, hooks)
     return Sweep(
         cells=shape[0] * shape[1],
         ours=ours,
-        peers={"TransformerLens": peer},
-        prompts=prompts,
+        peers=lambda: {"TransformerLens": _direct_loop(subject, sender, shape)},
+        prompts=subject.clean,
     )
+
+
+def _direct_loop(subject: Subject, sender: Head, shape: tuple[int, int]) -> Peer:
+    """What that function does for each receiver; it has no way to be asked for some of them."""
+    name = f"blocks.{sender.layer}.attn.hook_z"
+    z, other = (
+        cached(subject, side, name)[name][:, :, sender.index]
+        for side in (subject.clean, subject.corrupted)
+    )
+    written = (other - z) @ output_weights(subject.bridge, sender)
+
+    def hooks(cell: int) -> Hooks:
+        later, head = unravel(cell, shape)
+        hook = f"blocks.{sender.layer + 1 + later}.attn.hook_q_input"
+        return [(hook, _added(written, head))]
+
+    loop = hook_loop(subject, subject.clean, hooks)
+
+    def effects(cells: Sequence[int]) -> Float[Tensor, "cell batch"]:
+        with _split(subject):
+            return loop(cells)
+
+    return effects
 
 
 def _added(change: Float[Tensor, "batch pos d_model"], head: int) -> Hook:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 from einops import rearrange
 from jaxtyping import Float
@@ -11,7 +13,7 @@ from claimlens.ci.benchmarks.harness import Measure
 from claimlens.ci.benchmarks.hook_loops import own_function
 from claimlens.ci.benchmarks.plain_forwards import nnsight_peers
 from claimlens.ci.benchmarks.subject import Subject
-from claimlens.ci.benchmarks.sweep import Build, Sweep, by_cell, kernel, unravel
+from claimlens.ci.benchmarks.sweep import Build, Peer, Sweep, by_cell, kernel, unravel
 from claimlens.circuits.kernels.patch import patch_residual
 
 
@@ -25,11 +27,17 @@ def head_by_position(subject: Subject) -> Sweep:
         layer, head, position = unravel(cell, shape)
         return layer, position, head
 
-    own = own_function(subject, "get_act_patch_attn_head_out_by_pos", "attn.hook_z", index)
+    def peers() -> Mapping[str, Peer]:
+        name = "get_act_patch_attn_head_out_by_pos"
+        return {
+            "TransformerLens": own_function(subject, name, "attn.hook_z", index),
+            **nnsight_peers(subject, range(size.tokens)),
+        }
+
     return Sweep(
         cells=size.layers * size.heads * size.tokens,
         ours=lambda: by_cell(patch_heads(subject.bridge, subject.clean, subject.corrupted).effect),
-        peers={"TransformerLens": own, **nnsight_peers(subject, range(size.tokens))},
+        peers=peers,
         prompts=subject.corrupted,
     )
 
@@ -37,9 +45,12 @@ def head_by_position(subject: Subject) -> Sweep:
 def stream(subject: Subject) -> Sweep:
     """The residual stream before a layer, at one position, taken from the clean run."""
     shape = (subject.size.layers, subject.size.tokens)
-    own = own_function(
-        subject, "get_act_patch_resid_pre", "hook_resid_pre", lambda cell: unravel(cell, shape)
-    )
+
+    def peers() -> Mapping[str, Peer]:
+        name, hook = "get_act_patch_resid_pre", "hook_resid_pre"
+        return {
+            "TransformerLens": own_function(subject, name, hook, lambda cell: unravel(cell, shape))
+        }
 
     def ours() -> Float[Tensor, "cell batch"]:
         found = patch_residual(subject.bridge, subject.clean, subject.corrupted)
@@ -48,7 +59,7 @@ def stream(subject: Subject) -> Sweep:
     return Sweep(
         cells=shape[0] * shape[1],
         ours=ours,
-        peers={"TransformerLens": own},
+        peers=peers,
         prompts=subject.corrupted,
     )
 

@@ -39,7 +39,7 @@ def attention_by_scale(subject: Subject) -> Sweep:
     return Sweep(
         cells=len(heads) * len(SCALES),
         ours=ours,
-        peers={"TransformerLens": peer},
+        peers=lambda: {"TransformerLens": peer},
         prompts=subject.clean,
     )
 

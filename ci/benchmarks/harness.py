@@ -37,6 +37,7 @@ def measure(row: Row, build: Build, subject: Subject, repeat: Repeat = in_turn) 
     Without the peak memory. Raises Disagreement, Pending.
     """
     sweep, device = build(subject), subject.clean.tokens.device
+    peers = sweep.peers()
     cells = sweep.sample(row.sample)
     with FlopCounterMode(display=False) as counter, using(Policy()) as policy:
         ours = sweep.ours()
@@ -44,10 +45,10 @@ def measure(row: Row, build: Build, subject: Subject, repeat: Repeat = in_turn) 
         raise Disagreement(f"{row.name}: {len(ours)} cells of {sweep.cells}")
     gaps: dict[str, float | None] = {
         name: check_agreement(f"{row.name}: {name}", ours[cells], peer(cells))
-        for name, peer in sweep.peers.items()
+        for name, peer in peers.items()
     }
     steps: dict[str, Step] = {"ours": sweep.ours, "product": product(device)}
-    steps |= {name: partial(peer, cells) for name, peer in sweep.peers.items()}
+    steps |= {name: partial(peer, cells) for name, peer in peers.items()}
     steps[FLOOR] = partial(forward, subject, sweep.prompts)
     with torch.no_grad():
         times = interleaved(steps, Clock(device), row.rounds, repeat)

@@ -9,7 +9,7 @@ set_up_peers() {
     if [ "$(cat "$peers/filled" 2>/dev/null)" != "$wanted" ]; then
         echo "Installing the peers into .venv-peers (once)"
         "$python" -m venv --clear "$peers"
-        "$python" -c "$site" >"$("$peers/bin/python" -c "$site")/claimlens-dev.pth"
+        show_packages "$peers"
         "$peers/bin/python" -m pip install --quiet --disable-pip-version-check \
             --constraint "$root/ci/constraints.txt" \
             --requirement "$root/ci/benchmarks/peers.txt"
@@ -18,4 +18,14 @@ set_up_peers() {
     python="$peers/bin/python"
 }
 
-site='import sysconfig; print(sysconfig.get_path("purelib"))'
+# Let another venv see the packages of this one.
+show_packages() {
+    "$python" - "$1" <<'END'
+import sys
+import sysconfig
+from pathlib import Path
+
+theirs = sysconfig.get_path("purelib", vars={"base": sys.argv[1]})
+Path(theirs, "claimlens-dev.pth").write_text(sysconfig.get_path("purelib") + "\n")
+END
+}

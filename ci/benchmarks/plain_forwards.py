@@ -22,7 +22,7 @@ ALL = slice(None)
 def forward(subject: Subject, prompts: Prompts) -> Float[Tensor, "batch pos d_vocab"]:
     """A plain forward of the raw model: what one cell costs at least, in any loop over cells."""
     with torch.no_grad():
-        logits: Tensor = subject.raw(prompts.tokens, use_cache=False).logits
+        logits: Tensor = subject.raw()(prompts.tokens, use_cache=False).logits
     return logits
 
 
@@ -35,7 +35,7 @@ def nnsight_peers(subject: Subject, positions: Sequence[slice | int] = (ALL,)) -
         return {}
     nnsight: Any = import_module("nnsight")
     model = nnsight.TransformersModel(
-        subject.raw, tokenizer=subject.tokenizer, task="text-generation"
+        subject.raw(), tokenizer=subject.tokenizer, task="text-generation"
     )
     layers, heads = subject.size.layers, subject.size.heads
     width = subject.size.width // heads

@@ -7,10 +7,10 @@ computes would be too small for a comparison to see.
 
 from __future__ import annotations
 
-import copy
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import torch
@@ -49,11 +49,14 @@ TINY = Size(batch=3, tokens=10, layers=2, width=32, heads=2, vocabulary=300)
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """A processed bridge, the raw model of the same weights, and pairs of prompts."""
+    """A processed bridge, pairs of prompts, and the raw model of the same weights.
+
+    `raw` makes that one when it is first asked for: our own sweeps do without.
+    """
 
     size: Size
     bridge: Any
-    raw: Any
+    raw: Callable[[], Any]
     tokenizer: Any
     clean: Prompts
     corrupted: Prompts
@@ -80,19 +83,20 @@ def make(size: Size, device: str = "cpu") -> Subject:
     quiet_libraries()
     make_deterministic()
     settings = Settings(device=device, dtype="float32", seed=SEED)
-    source = random_gpt2(size)
-    raw = copy.deepcopy(source).to(device)
-    raw.set_attn_implementation("sdpa")  # a plain forward is as fast as Hugging Face makes it
     with tempfile.TemporaryDirectory() as folder:  # TransformerLens reads it once more from disk
         words = tokenizer(folder)
-        bridge = boot(source, words, "random-gpt2", settings)
+        bridge = boot(random_gpt2(size), words, "random-gpt2", settings)
     clean, corrupted = prompt_pair(size)
     where = torch.device(device)
+    raw = cache(lambda: random_gpt2(size, "sdpa").to(device))
     return Subject(size, bridge, raw, words, clean.to(where), corrupted.to(where))
 
 
-def random_gpt2(size: Size) -> Any:
-    """A GPT2LMHeadModel with random weights in which no term is nearly zero."""
+def random_gpt2(size: Size, attention: str = "eager") -> Any:
+    """A GPT2LMHeadModel with random weights in which no term is nearly zero.
+
+    Only eager attention computes the pattern that hooks read; for a plain forward take "sdpa".
+    """
     from transformers import GPT2Config, GPT2LMHeadModel
 
     make_config: Any = GPT2Config
@@ -103,7 +107,7 @@ def random_gpt2(size: Size) -> Any:
         n_head=size.heads,
         bos_token_id=BOS,
         eos_token_id=BOS,
-        attn_implementation="eager",  # others never compute the pattern that hooks read
+        attn_implementation=attention,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)

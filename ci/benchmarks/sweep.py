@@ -39,13 +39,13 @@ class Sweep:
     """One sweep over `cells` cells.
 
     `ours` gives the numbers of all of them, "cell value", and counts every forward that it needs.
-    A peer's caches are made beforehand and cost it nothing. `prompts` are what a cell's forward
-    pass runs on.
+    `peers` makes theirs, with what they cache beforehand, which costs them nothing. `prompts` are
+    what a cell's forward pass runs on.
     """
 
     cells: int
     ours: Callable[[], Float[Tensor, "cell value"]]
-    peers: Mapping[str, Peer]
+    peers: Callable[[], Mapping[str, Peer]]
     prompts: Prompts
 
     def sample(self, most: int) -> list[int]:

@@ -101,12 +101,12 @@ def off_by(much: float) -> Build:
 
     def build(given: Subject) -> Sweep:
         sweep = build_of(ROW)(given)
-        right = sweep.peers[REFERENCE]
+        right = sweep.peers()[REFERENCE]
 
         def wrong(asked: Sequence[int]) -> torch.Tensor:
             return right(asked) + much
 
-        return replace(sweep, peers={REFERENCE: wrong})
+        return replace(sweep, peers=lambda: {REFERENCE: wrong})
 
     return build
 
@@ -210,7 +210,7 @@ def test_the_clock_knows_work_from_waiting() -> None:
 
 
 def test_the_sample_is_seeded_and_not_the_first_cells() -> None:
-    sweep = Sweep(144, lambda: torch.zeros(144, 1), {}, subject().clean)
+    sweep = Sweep(144, lambda: torch.zeros(144, 1), dict, subject().clean)
     assert sweep.sample(4) == sweep.sample(4) != [0, 1, 2, 3]
     assert sweep.sample(500) == list(range(144))
 
@@ -229,7 +229,7 @@ def test_peak_memory_sees_what_is_gone_afterwards() -> None:
 
 
 def test_no_parameter_of_the_model_is_trivial() -> None:
-    for name, weight in subject().raw.named_parameters():
+    for name, weight in subject().raw().named_parameters():
         assert float(weight.detach().std()) > 0.01, name
 
 

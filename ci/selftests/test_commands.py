@@ -1,4 +1,4 @@
-"""The two commands, `ci/claims` and `ci/test`, on a copy of them with a stand-in for Python.
+"""The commands `ci/claims`, `ci/test` and `ci/bench`, on a copy with a stand-in for Python.
 
 The stand-in writes down how it was called, makes a .venv that holds itself, and fails where it is
 told to: so the logic of the set-up is tested without installing anything.
@@ -22,7 +22,10 @@ from packaging.utils import canonicalize_name
 from claimlens.ci.selftests.processes import ROOT, Finished
 
 TOOLS = ("bash", "env", "cat", "cksum", "mkdir", "rm", "ln", "touch", "dirname", "flock", "cp")
-COPIED = ("ci/claims", "ci/test", "ci/setup.sh", "ci/constraints.txt", "pyproject.toml", ".ci/run")
+COPIED = (
+    "ci/claims", "ci/test", "ci/bench", "ci/setup.sh", "ci/constraints.txt", "pyproject.toml",
+    ".ci/run", "ci/benchmarks/peers.sh", "ci/benchmarks/peers.txt",
+)  # fmt: skip
 
 STAND_IN = r"""#!/usr/bin/env bash
 fails() { [[ " ${FAILS:-} " == *" $1 "* ]]; }
@@ -187,6 +190,35 @@ def test_arguments_of_the_test_command_choose_self_tests(clone: Clone) -> None:
     assert clone.run("ci/test", "-k", "verdict").code == 0
     assert clone.calls("pytest") == ["ci/selftests -k verdict"]
     assert clone.calls("ruff") + clone.calls("mypy") == []
+
+
+def test_the_benchmarks_run_in_an_environment_with_the_peers(clone: Clone) -> None:
+    done = clone.run("ci/bench", "--quick")
+    assert done.code == 0, done.output
+    assert clone.calls("venv")[1] == f"--clear {clone.shown}/.venv-peers"
+    assert f"--requirement {clone.shown}/ci/benchmarks/peers.txt" in clone.calls("pip")[1]
+    (call,) = clone.calls("pytest")
+    assert call.startswith("ci/benchmarks --ignore=ci/benchmarks/bench_growth.py -o ")
+    assert call.endswith(" --quick")
+    assert clone.run("ci/bench", "--quick", fails="pytest").code == 1
+    assert clone.calls("venv") + clone.calls("pip") == []
+
+
+@pytest.mark.parametrize("word", ["growth", "--without-nnsight"])
+def test_the_benchmarks_run_without_the_peers(clone: Clone, word: str) -> None:
+    assert clone.run("ci/bench", word, "--quick", fails="nothing").code == 0
+    assert len(clone.calls("pip")) == 1
+    (call,) = clone.calls("pytest")
+    assert word not in call.split()
+    assert ("ci/benchmarks/bench_growth.py" in call.split()) == (word == "growth")
+
+
+def test_the_peers_are_installed_again_where_that_failed(clone: Clone) -> None:
+    clone.run("ci/test")
+    assert clone.run("ci/bench", fails="pip").code != 0
+    assert clone.calls("pytest") == []
+    assert clone.run("ci/bench").code == 0
+    assert len(clone.calls("pip")) == 1
 
 
 def test_the_import_package_is_a_folder_of_links(clone: Clone) -> None:
