@@ -28,19 +28,21 @@ LABELS = {"layers": "layers", "width": "d_model", "tokens": "tokens", "batch": "
 
 @dataclass(frozen=True)
 class Point:
-    """The head sweep at one size; times in ms."""
+    """The head sweep at one size: times in ms, operations by the plan and as counted."""
 
     axis: str
     at: int
     ours: float
     reference: float
     law: float
+    counted: float
 
     @classmethod
     def of(cls, axis: str, size: Size, result: Result) -> Point:
         """What was measured at this size."""
         at = getattr(size, axis)
-        return cls(axis, at, result.ours_ms, result.peer_ms(REFERENCE), operations(size))
+        law, reference = operations(size), result.peer_ms(REFERENCE)
+        return cls(axis, at, result.ours_ms, reference, law, result.flops)
 
 
 def sizes(axis: str) -> list[Size]:
@@ -98,12 +100,14 @@ def write_figures(points: Sequence[Point], folder: Path) -> list[Path]:
 
 def markdown(points: Sequence[Point]) -> str:
     """The points as a table: what was measured, what the plan says, and TransformerLens."""
-    lines = [f"| axis | at | ours, ms | by the plan, ms | {REFERENCE}, ms | ratio |"]
-    lines += ["|---|---|---|---|---|---|"]
+    lines = [
+        f"| axis | at | ours, ms | by the plan, ms | {REFERENCE}, ms | ratio | counted / plan |"
+    ]
+    lines += ["|---|---|---|---|---|---|---|"]
     for axis, mine in complete(points).items():
         for p, ms in zip(mine, _expected(mine), strict=True):
             shown = f"{p.ours:,.0f} | {ms:,.0f} | {p.reference:,.0f} | {p.reference / p.ours:.3g}"
-            lines.append(f"| {LABELS[axis]} | {p.at} | {shown} |")
+            lines.append(f"| {LABELS[axis]} | {p.at} | {shown} | {p.counted / p.law:.2f} |")
     return "\n".join(lines)
 
 

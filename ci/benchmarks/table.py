@@ -1,7 +1,13 @@
-"""The table: for a terminal, for docs/speed.md, and the JSON that both are made of."""
+"""The table: for a terminal, for docs/speed.md, and the JSON that both are made of.
+
+    python -m claimlens.ci.benchmarks.table RESULTS.json
+
+writes it into docs/speed.md.
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -108,3 +114,15 @@ def save(data: Mapping[str, Any], file: Path) -> None:
 
 def _spread(ratio: Spread) -> str:
     return f"{ratio.middle:.3g} [{ratio.low:.3g}, {ratio.high:.3g}]"
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("results", type=Path)
+    file: Path = parser.parse_args().results
+    write_page(Report.from_json(json.loads(file.read_text(encoding="utf-8"))).markdown())
+
+
+if __name__ == "__main__":
+    main()

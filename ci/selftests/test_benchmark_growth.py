@@ -12,7 +12,7 @@ from claimlens.ci.benchmarks import growth
 def grown(axis: str) -> list[growth.Point]:
     """Points that follow the law, at a million operations a ms."""
     law = [(getattr(size, axis), growth.operations(size)) for size in growth.sizes(axis)]
-    return [growth.Point(axis, at, of / 1e6, 5 * of / 1e6, of) for at, of in law]
+    return [growth.Point(axis, at, of / 1e6, 5 * of / 1e6, of, of) for at, of in law]
 
 
 def test_the_plan_grows_as_it_is_said_to() -> None:
