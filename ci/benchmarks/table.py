@@ -93,7 +93,7 @@ def cells(result: Result) -> tuple[str, ...]:
         "-" if best is None else f"{_spread(best[1])} ({best[0]})",
         "-" if result.peak_mb is None else f"{result.peak_mb:,.0f}",
         f"{result.share_of_peak:.0%}",
-        ", ".join(sorted({way.split(":")[0] for way in result.ways.values()})) or "its own algebra",
+        ", ".join(sorted({way.split(":")[0] for way in result.ways.values()})) or "-",
     )
 
 
