@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from claimlens.circuits.kernels.cspa import first_over_others as first_over_others
     from claimlens.circuits.kernels.cspa import share_kept as share_kept
     from claimlens.circuits.kernels.decomposition import decompose as decompose
+    from claimlens.circuits.kernels.direct_paths import direct_paths as direct_paths
     from claimlens.circuits.kernels.directions import answer_direction as answer_direction
     from claimlens.circuits.kernels.directions import head_output as head_output
     from claimlens.circuits.kernels.directions import split as split
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
     from claimlens.circuits.kernels.latent_logits import latent_logits as latent_logits
     from claimlens.circuits.kernels.latent_logits import latent_scatter as latent_scatter
     from claimlens.circuits.kernels.latent_logits import rank_agreement as rank_agreement
+    from claimlens.circuits.kernels.latent_sweep import ablate_each_latent as ablate_each_latent
     from claimlens.circuits.kernels.latents import ablate_each as ablate_each
     from claimlens.circuits.kernels.latents import active_prompts as active_prompts
     from claimlens.circuits.kernels.latents import halves as halves
@@ -80,6 +82,10 @@ if TYPE_CHECKING:
     from claimlens.circuits.kernels.patch import patch as patch
     from claimlens.circuits.kernels.patch import patch_residual as patch_residual
     from claimlens.circuits.kernels.patch import zero_region as zero_region
+    from claimlens.circuits.kernels.patch_heads import patch_heads as patch_heads
+    from claimlens.circuits.kernels.patch_heads import (
+        patch_heads_by_position as patch_heads_by_position,
+    )
     from claimlens.circuits.kernels.path_patch import path_effect as path_effect
     from claimlens.circuits.kernels.path_patch import path_patch as path_patch
     from claimlens.circuits.kernels.path_sweep import path_effects as path_effects
@@ -87,11 +93,9 @@ if TYPE_CHECKING:
     from claimlens.circuits.kernels.projection_loss import loss_changes as loss_changes
     from claimlens.circuits.kernels.projection_loss import projection_gap as projection_gap
     from claimlens.circuits.kernels.query_grid import query_grid as query_grid
-    from claimlens.circuits.kernels.query_intervention import (
-        attention_readouts as attention_readouts,
-    )
     from claimlens.circuits.kernels.query_intervention import inject as inject
-    from claimlens.circuits.kernels.query_intervention import sweep as sweep
+    from claimlens.circuits.kernels.query_sweep import attention_readouts as attention_readouts
+    from claimlens.circuits.kernels.query_sweep import sweep as sweep
     from claimlens.circuits.kernels.sae import ablate_latents as ablate_latents
     from claimlens.circuits.kernels.sae import ablate_site as ablate_site
     from claimlens.circuits.kernels.sae import splice as splice
@@ -215,9 +219,9 @@ _HOME = {
     "loss_changes": "kernels.projection_loss",
     "projection_gap": "kernels.projection_loss",
     "query_grid": "kernels.query_grid",
-    "attention_readouts": "kernels.query_intervention",
+    "attention_readouts": "kernels.query_sweep",
     "inject": "kernels.query_intervention",
-    "sweep": "kernels.query_intervention",
+    "sweep": "kernels.query_sweep",
     "ablate_latents": "kernels.sae",
     "ablate_site": "kernels.sae",
     "splice": "kernels.sae",

@@ -15,7 +15,7 @@ from claimlens.ci.benchmarks.hook_loops import Hooks, run, taken
 from claimlens.ci.benchmarks.subject import SEED, Subject
 from claimlens.ci.benchmarks.sweep import Build, Sweep, unravel
 from claimlens.circuits.kernels.bridge import query_weights
-from claimlens.circuits.kernels.query_intervention import attention_readouts, sweep
+from claimlens.circuits.kernels.query_sweep import attention_readouts, sweep
 from claimlens.circuits.parts import Head
 
 SCALES = [float(n) for n in range(-10, 11)]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from claimlens.ci.selftests import micro
 from claimlens.circuits.kernels.ablate import zero_ablate
-from claimlens.circuits.kernels.query_intervention import attention_readouts, sweep
+from claimlens.circuits.kernels.query_sweep import attention_readouts, sweep
 from claimlens.circuits.metrics import logit_diff
 from claimlens.circuits.parts import Head, PromptPairs
 from claimlens.fixtures.prompts.ioi import ioi_prompts

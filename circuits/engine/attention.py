@@ -19,11 +19,11 @@ class Rotary:
     sin: Float[Tensor, "pos turned"]
 
     def __call__(
-        self, x: Float[Tensor, "*rows row head d_head"], places: Int[Tensor, " row"]
-    ) -> Float[Tensor, "*rows row head d_head"]:
+        self, x: Float[Tensor, "*rows head d_head"], places: Int[Tensor, "*row"]
+    ) -> Float[Tensor, "*rows head d_head"]:
         """x with each row turned as its position demands."""
         width = self.cos.shape[-1]
-        cos, sin = self.cos[places][:, None], self.sin[places][:, None]
+        cos, sin = self.cos[places][..., None, :], self.sin[places][..., None, :]
         part, rest = x[..., :width], x[..., width:]
         low, high = part.chunk(2, -1)
         turned = part * cos + torch.cat([-high, low], -1) * sin

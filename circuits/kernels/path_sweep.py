@@ -11,6 +11,8 @@ from einops import einsum, rearrange
 from jaxtyping import Float
 from torch import Tensor
 
+from claimlens.circuits.engine.frozen_paths import frozen_path_effects
+from claimlens.circuits.engine.policy import either, policy
 from claimlens.circuits.kernels.bridge import (
     Bridge,
     final_norm,
@@ -24,7 +26,7 @@ from claimlens.circuits.kernels.bridge import (
     weights_version,
 )
 from claimlens.circuits.kernels.cache import Model, cache, edit_keys, intact
-from claimlens.circuits.kernels.memory import recalled
+from claimlens.circuits.kernels.memory import Cache, recalled
 from claimlens.circuits.kernels.path_patch import Mlps
 from claimlens.circuits.metrics import answer_tokens
 from claimlens.circuits.parts import Head, Prompts
@@ -45,8 +47,16 @@ def path_effects(
     `path_effect`, head by head.
     """
     bridge, edits = intact(model), edit_keys(model)
+
+    def effects() -> Float[Tensor, "batch layer head"]:
+        return either(
+            "path_effects",
+            lambda: frozen_path_effects(model, prompts, source, mlps == "recomputed"),
+            lambda: _effects(model, prompts, source, mlps),
+        )
+
     if None in edits:
-        return _effects(model, prompts, source, mlps)
+        return effects()
     key = (
         "path effects",
         id(bridge),
@@ -55,19 +65,20 @@ def path_effects(
         id(prompts),
         id(source),
         mlps,
+        policy().mode,
     )
-    held = (model, prompts, source)
-    return recalled(key, held, lambda: _effects(model, prompts, source, mlps))
+    return recalled(key, (model, prompts, source), effects)
 
 
 def _effects(
     model: Model, prompts: Prompts, source: Prompts, mlps: Mlps
 ) -> Float[Tensor, "batch layer head"]:
     end = _End(model, prompts)
+    others = cache(model, source, end.z_names)
     clean = end.logit_diff(rearrange(end.stream[-1], "b d -> b 1 d"))
     effects = []
     for layer in range(len(end.mlp_in)):
-        change = end.written(layer, source)
+        change = end.written(layer, others)
         if mlps == "recomputed":
             change = end.through_mlps(layer, change)
         effects.append(end.logit_diff(end.stream[-1][:, None] + change) - clean)
@@ -96,10 +107,9 @@ class _End:
             self.mlp_out.append(self.mlp(n, self.mlp_in[n]))
             self.check(n, self.stream[n] + attention + self.mlp_out[n])
 
-    def written(self, layer: int, source: Prompts) -> Float[Tensor, "batch head d_model"]:
-        """What each head of a layer writes at END on `source`, less what it writes here."""
-        change = self.at_end(cache(self.model, source, self.z_names)[self.z_names[layer]])
-        change = change - self.z[layer]
+    def written(self, layer: int, others: Cache) -> Float[Tensor, "batch head d_model"]:
+        """What each head of a layer writes at END in another run, less what it writes here."""
+        change = self.at_end(others[self.z_names[layer]]) - self.z[layer]
         heads = [Head(layer, index) for index in range(change.shape[1])]
         weights = torch.stack([output_weights(self.bridge, head) for head in heads])
         return einsum(change, weights, "b head d_head, head d_head d -> b head d")

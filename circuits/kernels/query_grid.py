@@ -10,7 +10,8 @@ from torch import Tensor
 
 from claimlens.circuits.figures import Line, LineGrid, Panel
 from claimlens.circuits.kernels.cache import Model
-from claimlens.circuits.kernels.query_intervention import Into, Norm, Readout, sweep
+from claimlens.circuits.kernels.query_intervention import Into, Norm
+from claimlens.circuits.kernels.query_sweep import Readout, sweep
 from claimlens.circuits.parts import Head, Position, Prompts
 
 LOGIT_DIFF = "logit difference [logits]"

@@ -8,7 +8,6 @@ other head reads stays as it was. From seed 000: `kq_rewrite_hook` (the interven
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,7 +15,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from claimlens.circuits.kernels.attention import Weight, attention_sum
 from claimlens.circuits.kernels.bridge import (
     Bridge,
     key_weights,
@@ -24,10 +22,8 @@ from claimlens.circuits.kernels.bridge import (
     query_weights,
     value_head,
 )
-from claimlens.circuits.kernels.cache import Edit, Edited, Model, cache, edited, intact
+from claimlens.circuits.kernels.cache import Edit, Edited, Model, edited, intact
 from claimlens.circuits.kernels.frozen_norm import digest, frozen_scale, input_hook, scale_of
-from claimlens.circuits.kernels.memory import Memory, current, remembering
-from claimlens.circuits.metrics import logit_diff
 from claimlens.circuits.parts import Head, Position, Prompts
 from claimlens.circuits.verdict import NotApplicable, NotMeasured
 
@@ -45,8 +41,6 @@ its scale there, and (r - mean r) / s(r) what the head would read:
 
 In a layer of `freeze_norm` s(r) is the clean scale for all heads and positions: free and frozen are
 the same there, and scale 0 is the frozen run (seed 000, `freeze_layernorm=True`)."""
-Readout = Callable[[Model, Prompts, Head], Float[Tensor, " batch"]]
-"""What is read from a run with an intervention in the given head, one value per prompt."""
 
 
 def inject(
@@ -70,9 +64,9 @@ def inject(
     that several heads share.
     """
     bridge, place = intact(model), at if isinstance(at, Position) else Position.parse(at)
-    _check(bridge, prompts, vector, scale)
+    check_vector(bridge, prompts, vector, scale)
     prompts.at(place)  # an unknown position is an error here, not in the run
-    weights, hook, slot = _reads(bridge, head, into)
+    weights, hook, slot = reads(bridge, head, into)
     change = _change(model, prompts, head, scale * vector, norm, place)
 
     def apply(own: Float[Tensor, "batch slot n d"]) -> Float[Tensor, "batch slot n d"]:
@@ -89,54 +83,6 @@ def inject(
         Edit(look, change.look, what, noop=True, key=seen, at=place),
         Edit(hook, apply, what, noop=noop, key=key, at=place),
     )
-
-
-def sweep(
-    model: Model,
-    prompts: Prompts,
-    heads: Sequence[Head],
-    vector: Float[Tensor, "batch d_model"],
-    scales: Sequence[float],
-    readouts: Mapping[str, Readout] | None = None,
-    *,
-    into: Into = "query",
-    at: str | Position = "END",
-    norm: Norm = "free",
-) -> dict[str, Float[Tensor, "head scale batch"]]:
-    """Each readout with scale x `vector` injected into each of `heads` alone, at every scale.
-
-    Without readouts, the logit difference [logits], as in seed 000. One forward per head and
-    scale, shared by all readouts. Raises ValueError for a grid of fewer than two scales.
-    """
-    _check_grid(scales)
-    if not heads:
-        raise ValueError("no heads given; a sweep needs at least one to inject into")
-    asked = {"logit difference": _logit_diff} if readouts is None else readouts
-    read: dict[str, list[Tensor]] = {name: [] for name in asked}
-    memory = current() or Memory()  # the readouts share each run
-    with remembering(memory):
-        cache(intact(model), prompts)  # in which the others start
-    for head in heads:
-        for scale in scales:
-            model_with = inject(
-                model, prompts, head, vector, float(scale), into=into, at=at, norm=norm
-            )
-            with remembering(memory):
-                for name, readout in asked.items():
-                    read[name].append(readout(model_with, prompts, head))
-    shape = (len(heads), len(scales), len(prompts))
-    return {name: torch.stack(values).reshape(shape) for name, values in read.items()}
-
-
-def attention_readouts(
-    terms: Sequence[str], dst: str | Position = "END", of: Weight = "probability"
-) -> dict[str, Readout]:
-    """Readouts of the head's attention from `dst`, as `["IO", "S1", "S2", "IO-S1", "BOS"]`."""
-
-    def readout(term: str) -> Readout:
-        return lambda model, prompts, head: attention_sum(model, prompts, head, term, dst, of)
-
-    return {term: readout(term) for term in terms}
 
 
 @dataclass(eq=False)
@@ -201,7 +147,7 @@ def _there(
     return x[torch.arange(len(prompts), device=x.device)[:, None], prompts.at(at)]
 
 
-def _reads(
+def reads(
     bridge: Bridge, head: Head, into: Into
 ) -> tuple[Float[Tensor, "d_model d_head"], str, int]:
     """The weights that make a head's query or key, their hook, and the head's place in it."""
@@ -219,7 +165,8 @@ def _reads(
     return key_weights(bridge, head), hook, shared
 
 
-def _check(bridge: Bridge, prompts: Prompts, vector: Tensor, scale: float) -> None:
+def check_vector(bridge: Bridge, prompts: Prompts, vector: Tensor, scale: float) -> None:
+    """Raise ValueError for vectors of another shape, or a scale that is no finite number."""
     expected = (len(prompts), int(bridge.cfg.d_model))
     if tuple(vector.shape) != expected:
         raise ValueError(
@@ -228,15 +175,3 @@ def _check(bridge: Bridge, prompts: Prompts, vector: Tensor, scale: float) -> No
         )
     if not math.isfinite(scale):
         raise ValueError(f"scale {scale}: expected a finite number")
-
-
-def _check_grid(scales: Sequence[float]) -> None:
-    if len(scales) < 2 or len(set(scales)) < len(scales):
-        raise ValueError(
-            f"a grid of scales {list(scales)}; expected two or more, all different. "
-            "For a single scale use `inject`"
-        )
-
-
-def _logit_diff(model: Model, prompts: Prompts, head: Head) -> Float[Tensor, " batch"]:
-    return logit_diff(model, prompts)

@@ -30,7 +30,8 @@ from claimlens.circuits.kernels.next_tokens import top_tokens
 from claimlens.circuits.kernels.padding import padding_gap
 from claimlens.circuits.kernels.patch import patch_residual, zero_region
 from claimlens.circuits.kernels.query_grid import query_grid
-from claimlens.circuits.kernels.query_intervention import attention_readouts, inject, sweep
+from claimlens.circuits.kernels.query_intervention import inject
+from claimlens.circuits.kernels.query_sweep import attention_readouts, sweep
 from claimlens.circuits.kernels.signals import signal_coefficients, signal_variants
 from claimlens.circuits.kernels.training import over_seen_guess
 from claimlens.circuits.metrics import (

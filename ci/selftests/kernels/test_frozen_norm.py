@@ -27,7 +27,8 @@ from claimlens.circuits.kernels.bridge import norm_parts
 from claimlens.circuits.kernels.cache import cache
 from claimlens.circuits.kernels.frozen_norm import freeze_norm
 from claimlens.circuits.kernels.memory import Memory, remembering
-from claimlens.circuits.kernels.query_intervention import Into, Norm, inject, sweep
+from claimlens.circuits.kernels.query_intervention import Into, Norm, inject
+from claimlens.circuits.kernels.query_sweep import sweep
 from claimlens.circuits.metrics import logit_diff
 from claimlens.circuits.parts import Head, Prompts
 from claimlens.circuits.verdict import NotApplicable, NotMeasured

@@ -11,7 +11,7 @@ from torch import Tensor
 from claimlens.ci.selftests import micro
 from claimlens.circuits.kernels import query_grid as figure
 from claimlens.circuits.kernels.query_grid import LOGIT_DIFF, query_grid
-from claimlens.circuits.kernels.query_intervention import attention_readouts, sweep
+from claimlens.circuits.kernels.query_sweep import attention_readouts, sweep
 from claimlens.circuits.parts import Head, Prompts
 
 HEADS = [Head(0, 1), Head(2, 0)]

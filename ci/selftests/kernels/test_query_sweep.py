@@ -15,7 +15,8 @@ from claimlens.circuits.kernels.ablate import resample_ablate, zero_ablate
 from claimlens.circuits.kernels.attention import attention, attention_score
 from claimlens.circuits.kernels.cache import Model
 from claimlens.circuits.kernels.memory import Memory, remembering
-from claimlens.circuits.kernels.query_intervention import attention_readouts, inject, sweep
+from claimlens.circuits.kernels.query_intervention import inject
+from claimlens.circuits.kernels.query_sweep import attention_readouts, sweep
 from claimlens.circuits.metrics import logit_diff
 from claimlens.circuits.parts import Head, PromptPairs, Prompts
 from claimlens.circuits.verdict import NotApplicable, NotMeasured
