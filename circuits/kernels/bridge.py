@@ -58,7 +58,7 @@ def all_heads(model: Bridge) -> list[Head]:
 def output_weights(model: Bridge, head: Head) -> Float[Tensor, "d_head d_model"]:
     """W_O of one head."""
     check_head(model, head)
-    weights: Tensor = _weights(model).W_O[head.layer, head.index]
+    weights: Tensor = _weights(model).blocks[head.layer].attn.W_O[head.index]  # stacks no layers
     return weights.detach()
 
 
