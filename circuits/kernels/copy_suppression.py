@@ -10,6 +10,8 @@ from einops import einsum
 from jaxtyping import Float
 from torch import Tensor
 
+from claimlens.circuits.engine.direct_effects import moved_along
+from claimlens.circuits.engine.policy import either
 from claimlens.circuits.figures import TokenMap
 from claimlens.circuits.kernels.bridge import all_heads, check_direct, unembedding
 from claimlens.circuits.kernels.cache import Model, intact
@@ -33,12 +35,9 @@ def copy_effect(
     rows, end = torch.arange(len(prompts), device=prompts.tokens.device), prompts.at("END")[:, 0]
     counted = _counted(prompts, src)
     own = run.own if src is None else wide(unembedding(run.bridge).T[prompts.tokens])
-    effects = []
-    for head in heads:
-        effect = einsum(run.moved(head), own, "batch src d, batch src d -> batch src")
-        weight = run.pattern(head)[rows, end]
-        effects.append((weight * effect / run.scale[rows, end] * counted).sum(1))
-    return by_layer(torch.stack(effects, 1), model)
+    effect = _own_effects("copy_effect", run, heads, own)
+    weight = torch.stack([run.pattern(head)[rows, end] for head in heads], 1)
+    return by_layer((weight * effect * (counted / run.scale[rows, end])[:, None]).sum(-1), model)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,8 +88,7 @@ def source_effects(model: Model, prompts: Prompts, counted: Counted = ALL) -> So
     """
     heads = all_heads(intact(model))
     run = _looks(model, prompts, heads)
-    mask, own = _mask(prompts, counted), run.own
-    each = [_effects_of(run, head, mask, own, counted) for head in heads]
+    each = _effects("source_effects", run, heads, counted)
     source, destination, sequence = (
         by_layer(torch.stack(parts, 1), model) for parts in zip(*each, strict=True)
     )
@@ -102,7 +100,8 @@ def source_effect(
 ) -> Float[Tensor, " batch"]:
     """`source_effects(...).per_sequence` of one head [logits]: negative for a copy suppressor."""
     run = _looks(model, prompts, [head])
-    return _effects_of(run, head, _mask(prompts, counted), run.own, counted)[2]
+    layer = [other for other in all_heads(run.bridge) if other.layer == head.layer]
+    return _effects("source_effect", run, layer, counted)[head.index][2]
 
 
 def effect_map(
@@ -139,14 +138,46 @@ def _looks(model: Model, prompts: Prompts, heads: Sequence[Head]) -> DirectRun:
     return direct_run(model, prompts, heads, LOOKS)
 
 
+def plain_own_effects(
+    run: DirectRun, heads: Sequence[Head], own: Float[Tensor, "batch src d_model"]
+) -> Float[Tensor, "batch head src"]:
+    """What each head moves from each source along the direction `own` there, by its definition,
+    head by head: the engine's referee."""
+    moved = (run.moved(head) for head in heads)
+    return torch.stack([einsum(x, own, "batch src d, batch src d -> batch src") for x in moved], 1)
+
+
+def _own_effects(
+    sweep: str, run: DirectRun, heads: Sequence[Head], own: Float[Tensor, "batch src d_model"]
+) -> Float[Tensor, "batch head src"]:
+    """The same, by the engine where it can."""
+    return either(
+        sweep, lambda: moved_along(run, heads, own), lambda: plain_own_effects(run, heads, own)
+    )
+
+
+def _effects(
+    sweep: str, run: DirectRun, heads: Sequence[Head], counted: Counted
+) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """Per source, per destination and per sequence, head by head."""
+    mask, effects = _mask(run.prompts, counted), _own_effects(sweep, run, heads, run.own)
+    if counted.negative_only:
+        effects = effects.clamp(max=0.0)
+    return [
+        _effects_of(run, head, mask, effect, counted)
+        for head, effect in zip(heads, effects.unbind(1), strict=True)
+    ]
+
+
 def _effects_of(
-    run: DirectRun, head: Head, mask: Tensor, own: Tensor, counted: Counted
+    run: DirectRun,
+    head: Head,
+    mask: Float[Tensor, "batch dst src"],
+    effect: Float[Tensor, "batch src"],
+    counted: Counted,
 ) -> tuple[Tensor, Tensor, Tensor]:
     pattern = run.pattern(head)
     attention = torch.where(pattern >= counted.at_least, pattern, 0.0) * mask
-    effect = einsum(run.moved(head), own, "batch src d, batch src d -> batch src")
-    if counted.negative_only:
-        effect = effect.clamp(max=0.0)
     share = attention * effect[:, None] / run.scale
     per_source, weight = share.sum(1), attention.sum(1)
     return per_source, share.sum(2), (per_source * weight).sum(1) / weight.sum(1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 from einops import einsum, rearrange
@@ -31,6 +32,9 @@ from claimlens.circuits.parts import Head, Position, Prompts
 LOOKS = ("attn.hook_pattern", "attn.hook_v")
 OUTPUT = ("attn.hook_z",)
 STREAM = ("hook_resid_pre",)
+Keep = Literal["projection", "perpendicular", "nothing"]
+"""Which part of a head's output stays."""
+KEEPS: tuple[Keep, ...] = get_args(Keep)
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,8 +68,11 @@ class DirectRun:
 
     def moved(self, head: Head) -> Float[Tensor, "batch src d_model"]:
         """What the head would write if it attended to one source alone: its value through W_O."""
-        value = self.cache[_hook(head, "v")][:, :, value_head(self.bridge, head)]
-        return self.through_output(wide(value), head)
+        return self.through_output(self.value(head), head)
+
+    def value(self, head: Head) -> Float[Tensor, "batch src d_head"]:
+        """Values; heads of a group share them."""
+        return wide(self.cache[_hook(head, "v")][:, :, value_head(self.bridge, head)])
 
     def z(self, head: Head) -> Float[Tensor, "batch dst d_head"]:
         """Attention-weighted values."""
