@@ -91,6 +91,9 @@ if TYPE_CHECKING:
     from claimlens.circuits.kernels.path_sweep import path_effects as path_effects
     from claimlens.circuits.kernels.projection_loss import loss_change as loss_change
     from claimlens.circuits.kernels.projection_loss import loss_changes as loss_changes
+    from claimlens.circuits.kernels.projection_loss import (
+        loss_changes_of_each as loss_changes_of_each,
+    )
     from claimlens.circuits.kernels.projection_loss import projection_gap as projection_gap
     from claimlens.circuits.kernels.query_grid import query_grid as query_grid
     from claimlens.circuits.kernels.query_intervention import inject as inject
@@ -217,6 +220,7 @@ _HOME = {
     "path_effects": "kernels.path_sweep",
     "loss_change": "kernels.projection_loss",
     "loss_changes": "kernels.projection_loss",
+    "loss_changes_of_each": "kernels.projection_loss",
     "projection_gap": "kernels.projection_loss",
     "query_grid": "kernels.query_grid",
     "attention_readouts": "kernels.query_sweep",

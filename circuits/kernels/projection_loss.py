@@ -3,16 +3,19 @@ unembeddings, the rest, or nothing."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
-from typing import Literal, get_args
 
 import torch
 from einops import einsum
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from claimlens.circuits.engine.direct_losses import loss_changes_by_part
+from claimlens.circuits.engine.policy import either
 from claimlens.circuits.kernels.bridge import all_heads
 from claimlens.circuits.kernels.cache import Model, intact
+from claimlens.circuits.kernels.direct import KEEPS as KEEPS
 from claimlens.circuits.kernels.direct import (
     Change,
     DirectRun,
@@ -24,12 +27,10 @@ from claimlens.circuits.kernels.direct import (
     swept,
     wide,
 )
+from claimlens.circuits.kernels.direct import Keep as Keep
 from claimlens.circuits.parts import Head, Position, Prompts
 from claimlens.circuits.verdict import NotMeasured
 
-Keep = Literal["projection", "perpendicular", "nothing"]
-"""Which part of a head's output stays."""
-KEEPS: tuple[Keep, ...] = get_args(Keep)
 MIN_LOSS = 1e-4
 """Clean loss of a token below which a share of it says nothing [nats]: float32 rounds logits to
 5e-5."""
@@ -51,10 +52,10 @@ def loss_change(
     `loss`. With `size` the mean of its absolute value: rises and falls of the tokens don't cancel.
     See `loss_changes`.
     """
+    check_keep(keep)
     dst, counted = _destinations(prompts, at)
     run = direct_run(model, prompts, [head])
-    changed = swept(run, [head], dst, _change(keep, negative_only), _scoring)[:, 0]
-    change = changed - clean_losses(run, dst)
+    change = _changes("loss_change", run, [head], dst, [keep], negative_only)[keep][:, 0]
     return ((change.abs() if size else change) * counted).sum(1) / counted.sum(1)
 
 
@@ -81,15 +82,28 @@ def loss_changes(
     `return_new_loss`; as there, BOS is a source like any other. Raises NotApplicable where the
     model normalises what its heads write.
     """
+    check_keep(keep)
     dst, counted = _destinations(prompts, None)
     heads = all_heads(intact(model))
     run = direct_run(model, prompts, heads)
-    clean = clean_losses(run, dst)[:, None]
-    change = swept(run, heads, dst, _change(keep, negative_only), _scoring) - clean
+    change = _changes("loss_changes", run, heads, dst, [keep], negative_only)[keep]
     if proportional:
-        change = change / _divisors(clean, counted[:, None])
-    change = torch.where(counted[:, None] > 0, change, 0.0)
-    return by_layer(torch.nn.functional.pad(change, (1, 0)), model)
+        change = change / _divisors(clean_losses(run, dst), counted)[:, None]
+    return _by_token(model, change, counted)
+
+
+def loss_changes_of_each(
+    model: Model, prompts: Prompts, *, negative_only: bool = False
+) -> dict[Keep, Float[Tensor, "batch layer head pos"]]:
+    """`loss_changes` for each part kept, from one forward pass [nats].
+
+    The three together cost little more than the dearest of them alone. Raises as `loss_changes`.
+    """
+    dst, counted = _destinations(prompts, None)
+    heads = all_heads(intact(model))
+    run = direct_run(model, prompts, heads)
+    found = _changes("loss_changes_of_each", run, heads, dst, KEEPS, negative_only)
+    return {keep: _by_token(model, change, counted) for keep, change in found.items()}
 
 
 def kept(
@@ -166,14 +180,49 @@ def check_keep(keep: str) -> None:
         raise ValueError(f"keep={keep!r}; expected one of {', '.join(KEEPS)}")
 
 
+def plain_changes(
+    run: DirectRun,
+    heads: Sequence[Head],
+    dst: Int[Tensor, "batch slot"],
+    keeps: Sequence[Keep],
+    negative_only: bool,
+) -> dict[Keep, Float[Tensor, "batch head slot"]]:
+    """Changes of the losses by their definition, all logits head by head: the engine's referee."""
+    clean = clean_losses(run, dst)[:, None]
+    return {
+        keep: swept(run, heads, dst, _change(keep, negative_only), _scoring) - clean
+        for keep in keeps
+    }
+
+
+def _changes(
+    sweep: str,
+    run: DirectRun,
+    heads: Sequence[Head],
+    dst: Int[Tensor, "batch slot"],
+    keeps: Sequence[Keep],
+    negative_only: bool,
+) -> dict[Keep, Float[Tensor, "batch head slot"]]:
+    """Changes of the losses, by the engine where it can."""
+    asked = (run, heads, dst, keeps, negative_only)
+    return either(sweep, lambda: loss_changes_by_part(sweep, *asked), lambda: plain_changes(*asked))
+
+
+def _by_token(
+    model: Model, change: Float[Tensor, "batch each slot"], counted: Float[Tensor, "batch slot"]
+) -> Float[Tensor, "batch layer head pos"]:
+    """Changes at the tokens predicted; 0 at the first token and the padding."""
+    real = torch.where(counted[:, None] > 0, change, 0.0)
+    return by_layer(torch.nn.functional.pad(real, (1, 0)), model)
+
+
 def _change(keep: Keep, negative_only: bool) -> Change:
-    check_keep(keep)
     return lambda run, head: kept(run, head, keep, negative_only) - run.written(head)
 
 
 def _divisors(
-    clean: Float[Tensor, "batch 1 slot"], counted: Float[Tensor, "batch 1 slot"]
-) -> Float[Tensor, "batch 1 slot"]:
+    clean: Float[Tensor, "batch slot"], counted: Float[Tensor, "batch slot"]
+) -> Float[Tensor, "batch slot"]:
     """The clean losses, none of them too small to divide by; 1 where nothing is predicted."""
     small = (clean < MIN_LOSS) & (counted > 0)
     if bool(small.any()):

@@ -51,6 +51,9 @@ ELSEWHERE = {
         "path_effect path_patch"
     ),
     f"{HERE}/test_path_patch.py::test_the_sweep_on_any_architecture": "path_effects",
+    f"{HERE}/test_direct_losses.py::test_the_engine_agrees_with_the_plain_form": (
+        "loss_changes_of_each"
+    ),
     f"{HERE}/test_projection_loss.py::test_the_parts_add_up_in_other_architectures": (
         "projection_gap loss_change loss_changes"
     ),

@@ -1,0 +1,295 @@
+"""What becomes of every prediction's loss when a head keeps only a part: small products alone.
+
+With a head's attention a, its z and W_O, what it moves from a source r, the unembedding u of the
+token there, W_U, and the final scale s, the logits of a prediction change by
+
+    nothing        -(z / s) (W_O W_U)       W_O W_U once for all predictions
+    projection      that + p (u W_U)        p = (a / s) r·u / |u|²; u W_U once for all heads
+    perpendicular  -p (u W_U)               where z is the attention times the values
+
+and its loss by log E[2^change] - change of the token that comes, in bits, E the mean over the
+clean prediction: two powers of 2 serve the three losses (and cost less than powers of e). The
+vocabulary is gone through some columns at a time, each time with an E of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from einops import einsum, rearrange
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from claimlens.circuits.engine.direct_effects import (
+    layers,
+    moved_along,
+    stacked_output,
+    written_along,
+)
+from claimlens.circuits.engine.policy import Unsupported, policy
+from claimlens.circuits.kernels.bridge import soft_cap, unembedding, unembedding_bias
+from claimlens.circuits.kernels.direct import DirectRun, Keep, wide
+from claimlens.circuits.parts import Head
+from claimlens.circuits.verdict import NotMeasured
+
+COLUMNS, FEWEST = 2048, 32
+"""Columns of the vocabulary at a time, where the memory allows it; and at least."""
+BLOCK = 2**20
+"""Logits at a time: what stays near the processor. At least those of one prompt."""
+NARROW = 40.0
+"""Changes [bits] up to which sums of powers of 2 lose nothing: what float32 cannot hold is below
+2^-126, and with a factor of 2^40 still less than 2^-24 of a sum of 2^-40."""
+BIT = math.log(2)
+"""One bit in nats."""
+
+
+def loss_changes_by_part(
+    name: str,
+    run: DirectRun,
+    heads: Sequence[Head],
+    dst: Int[Tensor, "batch slot"],
+    keeps: Sequence[Keep],
+    negative_only: bool,
+) -> dict[Keep, Float[Tensor, "batch head slot"]]:
+    """How the loss of the token after each destination changes, by the part that is kept [nats].
+
+    Raises Unsupported where logits are capped, and where z is not attention times values though a
+    perpendicular part is asked for; NotMeasured where one prompt does not fit the memory bound.
+    """
+    _check(run, heads, keeps)
+    columns, size = _sizes(run, heads, dst, len(keeps))
+    parts = [
+        _predictions(run.rows(slice(i, i + size)), heads, dst[i : i + size], keeps, negative_only)
+        for i in range(0, len(dst), size)
+    ]
+    d_vocab, done = int(run.bridge.cfg.d_vocab), 0
+    for start in range(0, d_vocab, columns):
+        some = slice(start, min(start + columns, d_vocab))
+        unembed = wide(unembedding(run.bridge)[:, some])
+        bias = wide(unembedding_bias(run.bridge)[some])
+        written = _through(run, heads, unembed)
+        for part in parts:
+            part.read(unembed, bias, written)
+            done += len(part.dst) * len(bias)
+            _tell(name, len(heads) * done // d_vocab, len(heads) * len(dst))
+    found = torch.cat([part.changes() for part in parts], 1)
+    return dict(zip(keeps, found, strict=True))
+
+
+@dataclass(frozen=True, eq=False)
+class _Predictions:
+    """Some prompts' predictions, and the sums over the columns read so far.
+
+    `target` is the logit of the token that comes, `at_target` how it changes; `clean` and `logs`
+    are the logarithms of the sums, relative to `target` [bits]. `part` times attention is p.
+    """
+
+    run: DirectRun
+    heads: Sequence[Head]
+    dst: Int[Tensor, "row slot"]
+    keeps: Sequence[Keep]
+    part: Float[Tensor, "row head src"]
+    target: Float[Tensor, "row slot"]
+    at_target: Float[Tensor, "keep row head slot"]
+    clean: Float[Tensor, "row slot"]
+    logs: Float[Tensor, "keep row head slot"]
+
+    def read(
+        self,
+        unembed: Float[Tensor, "d_model column"],
+        bias: Float[Tensor, " column"],
+        written: Sequence[Float[Tensor, "d_head column"]],
+    ) -> None:
+        """Take some more columns into the sums."""
+        bits = _final(self.run, self.dst) @ unembed
+        bits += bias / BIT - self.target[..., None]
+        whole = _log_sum(bits)
+        bits -= whole[..., None]
+        own = self.run.own @ unembed
+        chance = bits.exp2()
+        tile = _Tile(bits.flatten(0, 1), chance.flatten(0, 1), own, float(own.abs().amax()))
+        torch.logaddexp2(self.clean, chance.sum(-1).log2() + whole, out=self.clean)
+        for i, head in enumerate(self.heads):
+            ablation = -self.run.z(head)[_rows(self.dst), self.dst] * _per_scale(self.run, self.dst)
+            p = _attended(self.run, head, self.dst) * self.part[:, i, None]
+            found = tile.logs(self.keeps, ablation.flatten(0, 1), written[i], p)
+            found = rearrange(found, "keep (row slot) -> keep row slot", row=len(whole)) + whole
+            self.logs[:, :, i] = torch.logaddexp2(self.logs[:, :, i], found)
+
+    def changes(self) -> Float[Tensor, "keep row head slot"]:
+        """The changes of the losses, once all columns are read [nats]."""
+        return (self.logs - self.clean[:, None] - self.at_target) * BIT
+
+
+@dataclass(frozen=True, eq=False)
+class _Tile:
+    """Some columns of some predictions: the clean prediction among these columns alone, and what
+    the sources' unembeddings add to them, of at most the size `most`."""
+
+    bits: Float[Tensor, "prediction column"]
+    chance: Float[Tensor, "prediction column"]
+    own: Float[Tensor, "row src column"]
+    most: float
+
+    def logs(
+        self,
+        keeps: Sequence[Keep],
+        ablation: Float[Tensor, "prediction d_head"],
+        written: Float[Tensor, "d_head column"],
+        p: Float[Tensor, "row slot src"],
+    ) -> Float[Tensor, "keep prediction"]:
+        """log E[2^change] for each part kept: from sums of powers, or where these may lose
+        something, without."""
+        ablated = cache(lambda: torch.addmm(self.bits, ablation, written).exp2_())
+        along = cache(lambda: torch.bmm(p, self.own).exp2_().flatten(0, 1))
+        sums: dict[Keep, Callable[[], Tensor]] = {
+            "nothing": lambda: ablated().sum(-1),
+            "perpendicular": lambda: (self.chance / along()).sum(-1),
+            "projection": lambda: (ablated() * along()).sum(-1),
+        }
+        if float(p.abs().sum(-1).amax()) * self.most <= NARROW:
+            logs = torch.stack([sums[keep]() for keep in keeps]).log2()
+            if float(logs.abs().amax()) <= NARROW:
+                return logs
+        changes = by_part(ablation @ written, torch.bmm(p, self.own).flatten(0, 1))
+        return torch.stack([_log_sum(self.bits + changes[keep]) for keep in keeps])
+
+
+def by_part(ablated: Tensor, along: Tensor) -> dict[Keep, Tensor]:
+    """What is added to logits, by the part that is kept; from the effect of ablating, and what the
+    projections add."""
+    return {"nothing": ablated, "perpendicular": -along, "projection": ablated + along}
+
+
+def _predictions(
+    run: DirectRun,
+    heads: Sequence[Head],
+    dst: Int[Tensor, "row slot"],
+    keeps: Sequence[Keep],
+    negative_only: bool,
+) -> _Predictions:
+    """Predictions of which no column is read yet."""
+    last = run.prompts.tokens.shape[1] - 1
+    following = run.prompts.tokens[_rows(dst), (dst + 1).clamp(max=last)]
+    toward = wide(unembedding(run.bridge).T[following])
+    target = (_final(run, dst) * toward).sum(-1)
+    target += wide(unembedding_bias(run.bridge)[following]) / BIT
+    part = _coefficients(run, heads, negative_only)
+    own = einsum(run.own, toward, "row src d, row slot d -> row slot src")
+    along = torch.stack(
+        [
+            (_attended(run, head, dst) * part[:, i, None] * own).sum(-1)
+            for i, head in enumerate(heads)
+        ],
+        1,
+    )
+    per_scale = _per_scale(run, dst)[:, None, :, 0]
+    ablated = -written_along(run, heads, dst, toward) * per_scale
+    parts = by_part(ablated, along)
+    at_target = torch.stack([parts[keep] for keep in keeps])
+    nothing = torch.full_like(at_target, -torch.inf)
+    clean = torch.full_like(target, -torch.inf)
+    return _Predictions(run, heads, dst, keeps, part, target, at_target, clean, nothing)
+
+
+def _coefficients(
+    run: DirectRun, heads: Sequence[Head], negative_only: bool
+) -> Float[Tensor, "row head src"]:
+    """What a head moves from each source, projected on the source's unembedding, in units of it."""
+    own = run.own
+    along, squared = moved_along(run, heads, own), own.square().sum(-1)[:, None]
+    if negative_only:
+        along = along.clamp(max=0.0)
+    return torch.where(squared > 0, along / squared, 0.0)
+
+
+def _attended(
+    run: DirectRun, head: Head, dst: Int[Tensor, "row slot"]
+) -> Float[Tensor, "row slot src"]:
+    """A head's attention, over the final scale [bits]."""
+    return run.pattern(head)[_rows(dst), dst] * _per_scale(run, dst)
+
+
+def _per_scale(run: DirectRun, dst: Int[Tensor, "row slot"]) -> Float[Tensor, "row slot 1"]:
+    """One over the final scale, so that what is multiplied by it is in bits."""
+    return 1 / (run.scale[_rows(dst), dst] * BIT)
+
+
+def _final(run: DirectRun, dst: Int[Tensor, "row slot"]) -> Float[Tensor, "row slot d_model"]:
+    """The normalised final stream, so that what is read out of it is in bits."""
+    return wide(run.cache.final)[_rows(dst), dst] / BIT
+
+
+def _through(
+    run: DirectRun, heads: Sequence[Head], unembed: Float[Tensor, "d_model column"]
+) -> list[Float[Tensor, "d_head column"]]:
+    """W_O W_U of each head."""
+    return [
+        written for some in layers(heads) for written in stacked_output(run.bridge, some) @ unembed
+    ]
+
+
+def _log_sum(bits: Float[Tensor, "*prediction column"]) -> Float[Tensor, "*prediction"]:
+    """log2 of the sum of powers of 2."""
+    largest = bits.amax(-1, keepdim=True)
+    return (bits - largest).exp2_().sum(-1).log2() + largest[..., 0]
+
+
+def _rows(dst: Int[Tensor, "row slot"]) -> Int[Tensor, "row 1"]:
+    return torch.arange(len(dst), device=dst.device)[:, None]
+
+
+def _check(run: DirectRun, heads: Sequence[Head], keeps: Sequence[Keep]) -> None:
+    """Raise Unsupported where the algebra does not hold."""
+    if soft_cap(run.bridge) is not None:
+        raise Unsupported("the logits are soft-capped: what is added to them is not linear")
+    if "perpendicular" not in keeps:
+        return
+    for head in heads:
+        value, z = run.value(head), run.z(head)
+        summed = einsum(run.pattern(head), value, "row dst src, row src d -> row dst d")
+        coarse = torch.finfo(run.cache.final.dtype).eps * value.abs().amax()
+        if not bool(((summed - z).abs() <= 8 * coarse).all()):
+            raise Unsupported(f"z of {head} is not its attention times its values")
+
+
+def _sizes(
+    run: DirectRun, heads: Sequence[Head], dst: Int[Tensor, "batch slot"], keeps: int
+) -> tuple[int, int]:
+    """Columns and prompts at a time, so that the memory bound is kept."""
+    bound, d_vocab, slots = policy().max_bytes, int(run.bridge.cfg.d_vocab), dst.shape[1]
+    columns = min(COLUMNS, d_vocab)
+    while columns > FEWEST and _bytes(run, heads, dst, keeps, columns, 1) > bound:
+        columns = max(columns // 2, FEWEST)
+    needed = _bytes(run, heads, dst, keeps, columns, 1)
+    if needed > bound:
+        raise NotMeasured(
+            f"one prompt with {slots} predictions and {len(heads)} heads takes {needed:,} bytes, "
+            f"the bound is {bound:,}; allow more memory, or give fewer or shorter prompts"
+        )
+    size = max(1, BLOCK // (slots * columns))
+    while size > 1 and _bytes(run, heads, dst, keeps, columns, size) > bound:
+        size -= 1
+    return columns, size
+
+
+def _bytes(
+    run: DirectRun, heads: Sequence[Head], dst: Tensor, keeps: int, columns: int, prompts: int
+) -> int:
+    """Memory for so many columns of so many prompts at a time, and for what is kept of all."""
+    (batch, slots), n = dst.shape, len(heads)
+    src, width = run.prompts.tokens.shape[1], int(run.bridge.cfg.d_model)
+    kept = batch * n * (2 * keeps * slots + src)
+    shared = columns * (n * int(run.bridge.cfg.d_head) + width)
+    own = prompts * (columns * (6 * slots + src) + 2 * width * (slots + src))
+    return (kept + shared + own) * run.scale.element_size()
+
+
+def _tell(name: str, done: int, total: int) -> None:
+    told = policy().progress
+    if told is not None:
+        told(name, done, total)
