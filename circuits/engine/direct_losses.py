@@ -30,16 +30,12 @@ from claimlens.circuits.engine.direct_effects import (
     stacked_output,
     written_along,
 )
+from claimlens.circuits.engine.direct_tiles import sizes
 from claimlens.circuits.engine.policy import Unsupported, policy
 from claimlens.circuits.kernels.bridge import soft_cap, unembedding, unembedding_bias
 from claimlens.circuits.kernels.direct import DirectRun, Keep, wide
 from claimlens.circuits.parts import Head
-from claimlens.circuits.verdict import NotMeasured
 
-COLUMNS, FEWEST = 2048, 32
-"""Columns of the vocabulary at a time, where the memory allows it; and at least."""
-BLOCK = 2**20
-"""Logits at a time: what stays near the processor. At least those of one prompt."""
 NARROW = 40.0
 """Changes [bits] up to which sums of powers of 2 lose nothing: what float32 cannot hold is below
 2^-126, and with a factor of 2^40 still less than 2^-24 of a sum of 2^-40."""
@@ -61,7 +57,7 @@ def loss_changes_by_part(
     perpendicular part is asked for; NotMeasured where one prompt does not fit the memory bound.
     """
     _check(run, heads, keeps)
-    columns, size = _sizes(run, heads, dst, len(keeps))
+    columns, size = sizes(run, heads, dst, len(keeps))
     parts = [
         _predictions(run.rows(slice(i, i + size)), heads, dst[i : i + size], keeps, negative_only)
         for i in range(0, len(dst), size)
@@ -109,16 +105,40 @@ class _Predictions:
         bits += bias / BIT - self.target[..., None]
         whole = _log_sum(bits)
         bits -= whole[..., None]
-        own = self.run.own @ unembed
-        chance = bits.exp2()
-        tile = _Tile(bits.flatten(0, 1), chance.flatten(0, 1), own, float(own.abs().amax()))
+        chance, own = bits.exp2(), self._basis() @ unembed
+        most = float(own.abs().amax()) if own.numel() else 0.0
+        tile = _Tile(bits.flatten(0, 1), chance.flatten(0, 1), own, most)
         torch.logaddexp2(self.clean, chance.sum(-1).log2() + whole, out=self.clean)
         for i, head in enumerate(self.heads):
             ablation = -self.run.z(head)[_rows(self.dst), self.dst] * _per_scale(self.run, self.dst)
-            p = _attended(self.run, head, self.dst) * self.part[:, i, None]
-            found = tile.logs(self.keeps, ablation.flatten(0, 1), written[i], p)
+            found = tile.logs(self.keeps, ablation.flatten(0, 1), written[i], self._weights(i))
             found = rearrange(found, "keep (row slot) -> keep row slot", row=len(whole)) + whole
             self.logs[:, :, i] = torch.logaddexp2(self.logs[:, :, i], found)
+
+    def _p(self, i: int) -> Float[Tensor, "row slot src"]:
+        return _attended(self.run, self.heads[i], self.dst) * self.part[:, i, None]
+
+    def _basis(self) -> Float[Tensor, "row way d_model"]:
+        """What projections are sums of: the sources' unembeddings; those of one head, where they
+        are fewer, of themselves; of nothing where none is asked for."""
+        if list(self.keeps) == ["nothing"]:
+            return self.run.own[:, :0]
+        return self._p(0) @ self.run.own if self._few else self.run.own
+
+    def _weights(self, i: int) -> Float[Tensor, "row slot way"]:
+        """Each prediction's projection in that basis."""
+        if list(self.keeps) == ["nothing"]:
+            return self._p(i)[..., :0]
+        if self._few:
+            rows, slots = self.dst.shape
+            return torch.eye(slots, dtype=self.part.dtype, device=self.dst.device).repeat(
+                rows, 1, 1
+            )
+        return self._p(i)
+
+    @property
+    def _few(self) -> bool:
+        return len(self.heads) == 1 and self.dst.shape[1] < self.part.shape[2]
 
     def changes(self) -> Float[Tensor, "keep row head slot"]:
         """The changes of the losses, once all columns are read [nats]."""
@@ -128,11 +148,11 @@ class _Predictions:
 @dataclass(frozen=True, eq=False)
 class _Tile:
     """Some columns of some predictions: the clean prediction among these columns alone, and what
-    the sources' unembeddings add to them, of at most the size `most`."""
+    the projections' basis adds to them, of at most the size `most`."""
 
     bits: Float[Tensor, "prediction column"]
     chance: Float[Tensor, "prediction column"]
-    own: Float[Tensor, "row src column"]
+    own: Float[Tensor, "row way column"]
     most: float
 
     def logs(
@@ -140,7 +160,7 @@ class _Tile:
         keeps: Sequence[Keep],
         ablation: Float[Tensor, "prediction d_head"],
         written: Float[Tensor, "d_head column"],
-        p: Float[Tensor, "row slot src"],
+        p: Float[Tensor, "row slot way"],
     ) -> Float[Tensor, "keep prediction"]:
         """log E[2^change] for each part kept: from sums of powers, or where these may lose
         something, without."""
@@ -255,38 +275,6 @@ def _check(run: DirectRun, heads: Sequence[Head], keeps: Sequence[Keep]) -> None
         coarse = torch.finfo(run.cache.final.dtype).eps * value.abs().amax()
         if not bool(((summed - z).abs() <= 8 * coarse).all()):
             raise Unsupported(f"z of {head} is not its attention times its values")
-
-
-def _sizes(
-    run: DirectRun, heads: Sequence[Head], dst: Int[Tensor, "batch slot"], keeps: int
-) -> tuple[int, int]:
-    """Columns and prompts at a time, so that the memory bound is kept."""
-    bound, d_vocab, slots = policy().max_bytes, int(run.bridge.cfg.d_vocab), dst.shape[1]
-    columns = min(COLUMNS, d_vocab)
-    while columns > FEWEST and _bytes(run, heads, dst, keeps, columns, 1) > bound:
-        columns = max(columns // 2, FEWEST)
-    needed = _bytes(run, heads, dst, keeps, columns, 1)
-    if needed > bound:
-        raise NotMeasured(
-            f"one prompt with {slots} predictions and {len(heads)} heads takes {needed:,} bytes, "
-            f"the bound is {bound:,}; allow more memory, or give fewer or shorter prompts"
-        )
-    size = max(1, BLOCK // (slots * columns))
-    while size > 1 and _bytes(run, heads, dst, keeps, columns, size) > bound:
-        size -= 1
-    return columns, size
-
-
-def _bytes(
-    run: DirectRun, heads: Sequence[Head], dst: Tensor, keeps: int, columns: int, prompts: int
-) -> int:
-    """Memory for so many columns of so many prompts at a time, and for what is kept of all."""
-    (batch, slots), n = dst.shape, len(heads)
-    src, width = run.prompts.tokens.shape[1], int(run.bridge.cfg.d_model)
-    kept = batch * n * (2 * keeps * slots + src)
-    shared = columns * (n * int(run.bridge.cfg.d_head) + width)
-    own = prompts * (columns * (6 * slots + src) + 2 * width * (slots + src))
-    return (kept + shared + own) * run.scale.element_size()
 
 
 def _tell(name: str, done: int, total: int) -> None:

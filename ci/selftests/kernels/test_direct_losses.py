@@ -12,10 +12,11 @@ from torch import Tensor
 
 from claimlens.ci.selftests import architectures, micro
 from claimlens.ci.selftests.kernels.samples import ROUNDING, SOME, agree
-from claimlens.circuits.engine import direct_losses
+from claimlens.circuits.engine import direct_losses, direct_tiles
 from claimlens.circuits.engine.policy import Policy, using
 from claimlens.circuits.kernels import direct
 from claimlens.circuits.kernels.ablate import zero_ablate
+from claimlens.circuits.kernels.bridge import unembedding
 from claimlens.circuits.kernels.cache import Edit, Model, edited
 from claimlens.circuits.kernels.direct import DirectRun
 from claimlens.circuits.kernels.projection_loss import (
@@ -81,6 +82,8 @@ def test_one_part_or_one_head_is_its_entry_of_all(keep: Keep, model: Any, clean:
         every = loss_changes_of_each(model, clean)[keep]
         agree(loss_changes(model, clean, keep), every, ROUNDING)
         one = loss_change(model, clean, SOME, keep, at="S2")
+        whole = loss_change(model, clean, SOME, keep)
+    agree(whole, every[:, SOME.layer, SOME.index].sum(1) / (clean.lengths - 1), ROUNDING)
     agree(one, every[:, SOME.layer, SOME.index].gather(1, clean.at("S2"))[:, 0], ROUNDING)
     assert policy.ways == dict.fromkeys(
         ["loss_changes_of_each", "loss_changes", "loss_change"], "engine"
@@ -95,8 +98,8 @@ def test_tiles_of_any_size_give_the_same(
     columns: int, block: int, model: Any, clean: Prompts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = by_engine(model, clean)
-    monkeypatch.setattr(direct_losses, "COLUMNS", columns)
-    monkeypatch.setattr(direct_losses, "BLOCK", block)
+    monkeypatch.setattr(direct_tiles, "COLUMNS", columns)
+    monkeypatch.setattr(direct_tiles, "BLOCK", block)
     same(by_engine(model, clean), whole, ROUNDING)
 
 
@@ -104,13 +107,13 @@ def test_less_memory_is_smaller_tiles_and_too_little_an_error(
     model: Any, clean: Prompts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried: list[tuple[int, int]] = []
-    sizes = direct_losses._sizes
+    sizes = direct_tiles.sizes
 
     def seen(*args: Any) -> tuple[int, int]:
         tried.append(sizes(*args))
         return tried[-1]
 
-    monkeypatch.setattr(direct_losses, "_sizes", seen)
+    monkeypatch.setattr(direct_losses, "sizes", seen)
     whole = by_engine(model, clean)
     with using(Policy("required", max_bytes=400_000)):
         same(loss_changes_of_each(model, clean), whole, ROUNDING)
@@ -126,7 +129,7 @@ def test_progress_goes_up_to_the_whole(
     model: Any, clean: Prompts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[tuple[str, int, int]] = []
-    monkeypatch.setattr(direct_losses, "COLUMNS", 100)
+    monkeypatch.setattr(direct_tiles, "COLUMNS", 100)
     with using(Policy(progress=lambda *now: told.append(now))):
         loss_changes(model, clean, "projection")
     cells = model.cfg.n_layers * model.cfg.n_heads * len(clean)
@@ -153,11 +156,10 @@ def test_changes_of_hundreds_of_nats(dtype: str, clean: Prompts) -> None:
 def test_a_source_without_an_unembedding_has_no_projection(
     model: Any, clean: Prompts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = DirectRun.own.fget
-    assert own is not None
+    right = unembedding
 
     def without(run: DirectRun) -> Tensor:
-        directions: Tensor = own(run).clone()
+        directions = right(run.bridge).T[direct.attended_tokens(run.prompts)]
         directions[:, 2:4] = 0.0
         return directions
 
@@ -205,24 +207,19 @@ def half(found: Tensor) -> Tensor:
     return found / 2
 
 
-def parts(**changed: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., dict[str, Tensor]]:
+def part(keep: Keep, change: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Any]:
     right = direct_losses.by_part
-
-    def wrong(ablated: Tensor, along: Tensor) -> dict[str, Tensor]:
-        mine = {keep: change(ablated, along) for keep, change in changed.items()}
-        return {**right(ablated, along), **mine}
-
-    return wrong
+    return lambda ablated, along: {**right(ablated, along), keep: change(ablated, along)}
 
 
-def after(name: str, change: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
+def after(name: str, change: Callable[[Tensor], Tensor]) -> Callable[..., Any]:
     right = getattr(direct_losses, name)
     return lambda *args: change(right(*args))
 
 
-BROKEN = {
-    "a sign": ("by_part", lambda: parts(perpendicular=lambda ablated, along: along)),
-    "a term": ("by_part", lambda: parts(projection=lambda ablated, along: ablated)),
+BROKEN: dict[str, tuple[str, Callable[[], Callable[..., Any]]]] = {
+    "a sign": ("by_part", lambda: part("perpendicular", lambda ablated, along: along)),
+    "a term": ("by_part", lambda: part("projection", lambda ablated, along: ablated)),
     "the attention": ("_attended", lambda: after("_attended", half)),
     "the projection": ("moved_along", lambda: after("moved_along", torch.neg)),
     "the token that comes": ("written_along", lambda: after("written_along", half)),
