@@ -145,6 +145,10 @@ if TYPE_CHECKING:
     from claimlens.circuits.parts import Prompts as Prompts
 
 _HOME = {
+    "ablate_each_latent": "kernels.latent_sweep",
+    "direct_paths": "kernels.direct_paths",
+    "patch_heads": "kernels.patch_heads",
+    "patch_heads_by_position": "kernels.patch_heads",
     "mean_ablate": "kernels.ablate",
     "resample_ablate": "kernels.ablate",
     "zero_ablate": "kernels.ablate",

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from claimlens.ci.selftests import micro
 from claimlens.circuits.kernels.ablate import zero_ablate
+from claimlens.circuits.kernels.attention import attention
 from claimlens.circuits.kernels.query_sweep import attention_readouts, sweep
 from claimlens.circuits.metrics import logit_diff
 from claimlens.circuits.parts import Head, PromptPairs
@@ -146,9 +147,12 @@ def test_an_edited_model_is_refused_and_the_way_out_is_said(
 def test_a_readout_made_on_the_way_is_refused(
     results: ResultCache, model: Any, pairs: PromptPairs
 ) -> None:
-    readouts = attention_readouts(["IO"])
+    """One of your own; those of `attention_readouts` say what they read."""
     vector = direction(pairs)
-    with pytest.raises(Unkeyable, match=r"\['IO'\].*made while the program ran"):
+    looks = attention_readouts(["IO"])
+    results.measure(sweep, model, pairs.clean, [HEAD], vector, [0.0, 1.0], looks)
+    readouts = {"IO": lambda m, p, head: attention(m, p, head, "END", "IO")}
+    with pytest.raises(Unkeyable, match=r"\['IO'\].*a lambda or a function inside a function"):
         results.measure(sweep, model, pairs.clean, [HEAD], vector, [0.0, 1.0], readouts)
 
 

@@ -54,6 +54,9 @@ ELSEWHERE = {
     f"{HERE}/test_direct_losses.py::test_the_engine_agrees_with_the_plain_form": (
         "loss_changes_of_each"
     ),
+    f"{HERE}/test_sweeps.py::test_the_engine_gives_what_hooks_give": (
+        "patch_heads patch_heads_by_position direct_paths ablate_each_latent"
+    ),
     f"{HERE}/test_projection_loss.py::test_the_parts_add_up_in_other_architectures": (
         "projection_gap loss_change loss_changes"
     ),
