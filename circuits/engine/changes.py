@@ -219,32 +219,3 @@ def z(head: Head) -> Site:
 def resid_pre(layer: int) -> Site:
     """The residual stream before a layer."""
     return Site("resid_pre", layer)
-
-
-def check(cell: Cell, layers: int, batch: int, lengths: Int[Tensor, " batch"]) -> None:
-    """Raise ValueError for a site, a position or a value that the prompts or the model lack."""
-    for change in cell.changes:
-        if not 0 <= change.site.layer < layers:
-            raise ValueError(f"{change.site}: the model has {layers} layers, from 0")
-        tensor = change.value if isinstance(change.value, Tensor) else None
-        if tensor is not None and len(tensor) != batch:
-            raise ValueError(
-                f"{change.site}: a value for {len(tensor)} prompts, these are {batch}; "
-                "take both from the same pairs"
-            )
-        if tensor is not None and not bool(torch.isfinite(tensor).all()):
-            raise ValueError(f"{change.site}: the value put there is not finite")
-        if change.at is not None:
-            _check_places(change, change.at, batch, lengths)
-
-
-def _check_places(change: Change, at: Tensor, batch: int, lengths: Tensor) -> None:
-    if at.ndim != 2 or len(at) != batch:
-        raise ValueError(
-            f"{change.site}: positions of shape {tuple(at.shape)}; expected [{batch}, slots]"
-        )
-    if bool((at < -1).any()) or bool((at >= lengths[:, None]).any()):
-        raise ValueError(
-            f"{change.site}: a position past the end of its prompt; they are "
-            f"{int(lengths.min())} to {int(lengths.max())} tokens long"
-        )

@@ -51,7 +51,7 @@ class Entry:
 
     def changes_one_row(self, layer: int) -> bool:
         """Whether it changes one row of the stream before a layer, and nothing in its attention."""
-        return self.where.shape[1] == 1 and not self.cell.at(layer, *ATTENTION)
+        return self.where.shape[1] == 1 and not self.coming(layer, "resid_pre", *ATTENTION)
 
     def reaches(self, at: Int[Tensor, "batch slot"], layers: int) -> Bool[Tensor, "batch slot"]:
         """Where the final stream can be another: at a changed row, and behind one if attention is
@@ -63,6 +63,11 @@ class Entry:
         index, span = at - self.first, rows.shape[1]
         inside = (index >= 0) & (spreads | (index < span))
         return rows.gather(1, index.clamp(0, span - 1)) & inside
+
+    def coming(self, layer: int, *kinds: Kind) -> tuple[Change, ...]:
+        """Its changes at these sites of a layer, without those of the stream it comes in by."""
+        found = self.cell.at(layer, *kinds)
+        return tuple(change for change in found if change.site.order > (self.cell.layer, 0))
 
     def added(self, run: Run, places: Int[Tensor, " row"]) -> Float[Tensor, "batch row d_model"]:
         """What it adds to the intact stream at these positions."""
@@ -196,7 +201,8 @@ class _Here:
             first = min(first, begins) if len(columns) else begins
         span = slice(first, max(last, first + 1))
         cut = tuple((head, part[:, span]) for head, part in parts)
-        return Entry(number, self.cell, layer, stage, first, cut, where[:, span], bool(later))
+        inside = bool(later) and first < where.shape[1]
+        return Entry(number, self.cell, layer, stage, first, cut, where[:, span], inside)
 
 
 @dataclass(frozen=True, eq=False)

@@ -93,7 +93,8 @@ class Run:
             return found[0, :, site.head]
         if site.kind == "neurons":
             layer = self.weights.layers[site.layer]
-            return layer.neurons(layer.ln2(self.mid(site.layer)))
+            with torch.no_grad():
+                return layer.neurons(layer.ln2(self.mid(site.layer)))
         name = "pre" if site.kind == "resid_pre" else site.kind
         whole: Tensor = getattr(self, name)[site.layer]
         return whole[:, :, site.head] if site.kind in OF_HEADS else whole
@@ -103,11 +104,12 @@ def intact_run(model: Model, prompts: Prompts) -> Run:
     """The run of an unedited model, remembered where a memory is in force.
 
     Our own forward pass; at first it is compared with the model's, on the longest prompt. Raises
-    Unsupported where the model is edited, of an unknown architecture, or not what we compute, and
-    NotMeasured where an activation is not finite.
+    Unsupported where the model is edited, hooked or in training mode, of an unknown architecture,
+    or not what we compute, and NotMeasured where an activation is not finite.
     """
     if isinstance(model, Edited):
         raise Unsupported("other edits are in force")
+    _check_bare(model)
     memory = current()
     key = ("engine run", id(model), weights_version(model), id(prompts.tokens))
     known = memory.runs.find(key) if memory else None
@@ -115,6 +117,16 @@ def intact_run(model: Model, prompts: Prompts) -> Run:
     if memory and known is None:
         memory.runs.keep(key, run, (model, prompts.tokens))
     return replace(run, prompts=prompts)
+
+
+def _check_bare(model: Any) -> None:
+    """Raise Unsupported for a model that does more than its weights say."""
+    if hooked := [name for name, point in model.hook_dict.items() if point.fwd_hooks]:
+        raise Unsupported(
+            f"hooks were left on {', '.join(hooked)}; model.reset_hooks() clears them"
+        )
+    if any(module.training for module in model.modules()):
+        raise Unsupported("the model is in training mode; model.eval() ends it")
 
 
 def check_source(run: Run, source: Run) -> None:

@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn.functional import pad
 
-from claimlens.circuits.engine.changes import Cell, Change, check
+from claimlens.circuits.engine.changes import Cell, Change, Site
+from claimlens.circuits.engine.checks import check_cell, check_read
 from claimlens.circuits.engine.entry import Entry, enter, enter_whole
 from claimlens.circuits.engine.policy import policy
 from claimlens.circuits.engine.read import Activation, ReadOut
@@ -44,13 +46,13 @@ class Sweep:
     changed: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        lengths = self.run.prompts.lengths
         for cell in self.cells:
-            check(cell, self.run.layers, len(lengths), lengths)
+            check_cell(cell, self.run)
+        check_read(self.read, self.run)
         check_fresh(self.run)
         intact = self.intact()
         self.values = intact.expand(len(self.cells), *intact.shape).clone()
-        self.finished = torch.zeros(len(self.cells), len(lengths), dtype=torch.bool)
+        self.finished = torch.zeros(self.values.shape[:2], dtype=torch.bool)
 
     def intact(self) -> Float[Tensor, "batch slot *rest"]:
         """What is read of the run without changes."""
@@ -104,13 +106,18 @@ class Sweep:
         for number, cell in enumerate(self.cells):
             if not bool(self.finished[number, rows].all()):
                 waiting.append(self._enter(number, cell, part, rows))
-        self._finish([entry.number for entry in waiting if not entry.touches], rows)
-        moving = [entry for entry in waiting if entry.touches]
+        moving = [entry for entry in waiting if self._moves(entry)]
+        self._finish([entry.number for entry in waiting if entry not in moving], rows)
         for start in sorted({entry.first for entry in moving}):
             together = [entry for entry in moving if entry.first == start]
             size = max(1, self._rows_at_most() // (len(rows) * (width - start)))
             for first in range(0, len(together), size):
                 self._block(part, rows, start, together[first : first + size])
+
+    def _moves(self, entry: Entry) -> bool:
+        """Whether anything that is read can be other than in the intact run."""
+        upstream = isinstance(self.read, Activation) and self.read.site.layer < entry.layer
+        return entry.touches and not upstream
 
     def _enter(self, number: int, cell: Cell, part: Run, rows: Tensor) -> Entry:
         site = self.read.site if isinstance(self.read, Activation) else None
@@ -133,6 +140,8 @@ class Sweep:
         slot = torch.searchsorted(where, at.contiguous()).clamp(max=len(where) - 1)
         batch = torch.arange(len(rows), device=rows.device)[:, None]
         taken = found[:, batch, slot]
+        if isinstance(self.read, Activation) and self.read.site.kind == "pattern":
+            taken = pad(taken, (0, self.values.shape[-1] - taken.shape[-1]))  # causal: zeros
         if not isinstance(self.read, Activation):
             taken = self.read.read(wave.run.weights, wave.run.weights.final(taken), rows)
         reached = torch.stack([entry.reaches(at, self.run.layers) for entry in entries])
@@ -152,11 +161,37 @@ class Sweep:
     def _check_changed(self) -> None:
         for cell in self.cells:
             for change in cell.changes:
-                if not change.noop and id(change) not in self.changed:
+                noted = change.noop or id(change) in self.changed
+                if not noted and not self._changes_unseen(change, change is cell.changes[0]):
                     raise NotMeasured(
                         f"{self.name}: a change of {change.site} left it as it was in every "
                         "prompt; declare it with noop=True if that is meant"
                     )
+
+    def _changes_unseen(self, change: Change, first: bool) -> bool:
+        """Whether it changes its site where the sweep had no need to compute it.
+
+        The first change of a cell is tried on the intact run; one that stands on others is trusted.
+        """
+        unseen = self._unseen(change.site)
+        if not first and change.at is None:
+            return bool(unseen.any())
+        if not first and change.at is not None:
+            return bool((unseen.gather(1, change.at.clamp(0)) & (change.at >= 0)).any())
+        old, places = self.run.at(change.site), torch.arange(unseen.shape[1], device=unseen.device)
+        new = change.applied(old, torch.arange(len(old), device=unseen.device), places)
+        return bool((new != old)[unseen].any())
+
+    def _unseen(self, site: Site) -> Bool[Tensor, "batch pos"]:
+        """Where a site is never computed: behind what is read; in the last layer, beside it."""
+        prompts, read = self.run.prompts, self.read
+        places = torch.arange(prompts.tokens.shape[1], device=prompts.tokens.device)
+        unseen = places > read.at.max(1).values[:, None]
+        if isinstance(read, Activation):
+            unseen |= torch.tensor(read.site.order < site.order, device=places.device)
+        elif site.layer == self.run.layers - 1 and site.kind not in ("resid_pre", "k", "v"):
+            unseen = (places != read.at[..., None]).all(1)
+        return unseen & (places < prompts.lengths[:, None])
 
 
 def sweep(

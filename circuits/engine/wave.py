@@ -54,7 +54,6 @@ class Wave:
         x = self._empty(self.places)
         found = self._empty(self.read)
         for layer in range(waiting[0].layer, stop + 1):
-            self._change("resid_pre", layer, x, self.places)
             x, found = self._through(layer, x, [e for e in waiting if e.layer == layer])
         if self.site is None:
             found = self._joined(found, [e for e in waiting if e.layer > stop], self.read)
@@ -75,6 +74,7 @@ class Wave:
         before = [entry for entry in joining if entry.stage == "pre"]
         one_row = [e for e in before if e.changes_one_row(layer) and not self._reads(layer)]
         x = self._joined(x, [e for e in before if e not in one_row], self.places)
+        self._change("resid_pre", layer, x, self.places)
         if self.site is not None and self._reads(layer):
             return x, self._at(self.site, x)
         out = self._attention(layer, x, places)
@@ -128,7 +128,7 @@ class Wave:
     ) -> tuple[Tensor, Tensor]:
         """Cells that change one row before a layer: only its query, key and value are new."""
         run, parts, row = self.run, self.run.weights.layers[layer], self.places[:1]
-        q, k, v = self._turned(self._qkv(layer, changed, row, row), row, row)
+        q, k, v = self._turned(self._read(layer, changed, row, row), row, row)
         everything = Keys(run.turned_k[layer], run.v[layer], k, v, run.weights.narrow)
         new = (q[:, :, 0], k[:, :, 0], v[:, :, 0])
         shared = run.turned_q[layer][:, places]
@@ -191,7 +191,18 @@ class Wave:
     def _qkv(
         self, layer: int, x: Tensor, places: Tensor, queries: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries of some rows, keys and values of all, before positions are applied."""
+        """Queries of some rows, keys and values of all, before positions are applied; changes made
+        on the way."""
+        q, k, v = self._read(layer, x, places, queries)
+        self._change("q", layer, q, queries)
+        self._change("k", layer, k, places)
+        self._change("v", layer, v, places)
+        return q, k, v
+
+    def _read(
+        self, layer: int, x: Tensor, places: Tensor, queries: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The same, no changes made."""
         weights = self.run.weights
         parts = weights.layers[layer]
         read = parts.ln1(x)
@@ -199,9 +210,6 @@ class Wave:
         shape = "cell batch row (head e) -> cell batch row head e"
         q = rearrange(parts.q(asking), shape, e=weights.d_head)
         k, v = (rearrange(part(read), shape, e=weights.d_head) for part in (parts.k, parts.v))
-        self._change("q", layer, q, queries)
-        self._change("k", layer, k, places)
-        self._change("v", layer, v, places)
         return q, k, v
 
     def _turned(
@@ -230,7 +238,7 @@ class Wave:
         return out
 
     def _with(self, kind: Kind, layer: int) -> list[tuple[int, Entry]]:
-        return [(i, e) for i, e in enumerate(self.active) if e.cell.at(layer, kind)]
+        return [(i, e) for i, e in enumerate(self.active) if e.coming(layer, kind)]
 
     def _change(self, kind: Kind, layer: int, x: Tensor, places: Tensor) -> None:
         """Make the cells' changes of one site, in place."""
