@@ -20,7 +20,6 @@ from claimlens.circuits.engine.changes import (
     KINDS,
     Cell,
     Change,
-    Kind,
     Latents,
     Site,
     add,
@@ -180,13 +179,17 @@ def _cases_of(shape: Shape, readings: tuple[Reading, ...]) -> st.SearchStrategy[
 
 
 def _sites(shape: Shape) -> st.SearchStrategy[Site]:
-    def of(kind: Kind) -> st.SearchStrategy[Site]:
-        count = {"q": shape.heads, "z": shape.heads, "pattern": shape.heads}
-        count |= {"k": shape.groups, "v": shape.groups}
-        heads = st.integers(0, count[kind] - 1) if kind in count else st.none()
-        return st.builds(Site, st.just(kind), st.integers(0, shape.layers - 1), heads)
-
-    return st.sampled_from(KINDS).flatmap(of)
+    """Every site of a model, each kind as often as another."""
+    count = {"q": shape.heads, "z": shape.heads, "pattern": shape.heads}
+    count |= {"k": shape.groups, "v": shape.groups}
+    return st.sampled_from(
+        [
+            Site(kind, layer, head % count[kind] if kind in count else None)
+            for kind in KINDS
+            for layer in range(shape.layers)
+            for head in range(shape.heads)
+        ]
+    )
 
 
 def _changes(drafts: tuple[ChangeDraft, ...], here: Ground) -> Iterator[Change]:
