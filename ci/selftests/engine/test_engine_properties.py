@@ -6,6 +6,7 @@ one, in float64. Both must agree on every number, and on whether a change change
 
 from __future__ import annotations
 
+import itertools
 from typing import get_args
 
 import pytest
@@ -14,8 +15,18 @@ from hypothesis import HealthCheck, given, settings
 from torch import Tensor
 
 from claimlens.ci.selftests.engine import twin_sweep
-from claimlens.ci.selftests.engine.cases import Case, Reading, as_noop, cases, in_float32, intact
-from claimlens.ci.selftests.engine.models import Family
+from claimlens.ci.selftests.engine.cases import (
+    Case,
+    Reading,
+    as_noop,
+    cases,
+    ground,
+    in_float32,
+    intact,
+)
+from claimlens.ci.selftests.engine.models import SHAPES, Family, Shape
+from claimlens.circuits.engine.changes import KINDS, OF_HEADS, Cell, Site, scale
+from claimlens.circuits.engine.read import LogitDiff
 from claimlens.circuits.engine.sweep import sweep
 from claimlens.circuits.verdict import NotMeasured
 
@@ -69,3 +80,18 @@ def test_in_float32_logit_differences_are_those_of_float64(family: Family) -> No
         torch.testing.assert_close(found.double(), wanted, atol=CLOSE, rtol=0)
 
     agree()
+
+
+@pytest.mark.parametrize("shape", [s for s in SHAPES if s.layers == 2], ids=lambda s: s.family)
+def test_every_pair_of_sites_at_one_position(shape: Shape) -> None:
+    """What is rare at random: a second change where a first one left a single row."""
+    here, run = ground(shape, 1), intact(shape, 1, "float64")
+    start = torch.zeros(len(here.prompts), 1, dtype=torch.long)
+    sites = [Site(kind, n, 0 if kind in OF_HEADS else None) for n in (0, 1) for kind in KINDS]
+    cells = [
+        Cell.of(*(scale(site, 0.5, start, noop=True) for site in pair))
+        for pair in itertools.combinations(sites, 2)
+    ]
+    read = LogitDiff.of(here.prompts)
+    wanted = twin_sweep.swept(here.bridge, here.prompts, cells, read)
+    torch.testing.assert_close(sweep(run, cells, read), wanted, atol=EXACT, rtol=0)

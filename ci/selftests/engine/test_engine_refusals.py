@@ -64,7 +64,8 @@ def test_a_source_of_other_lengths_is_refused(model: Any, run: Run, source: Run)
     prompts = source.prompts
     shorter = dataclasses.replace(prompts, lengths=prompts.lengths - 1)
     fewer = prompts.select(torch.arange(len(LENGTHS) - 1))
-    for others in (shorter, fewer):
+    wider = dataclasses.replace(prompts, tokens=torch.cat([prompts.tokens, column(7)], 1))
+    for others in (shorter, fewer, wider):
         with pytest.raises(NotMeasured, match="positions don't correspond"):
             check_source(run, intact_run(model, others))
 
@@ -153,6 +154,16 @@ def test_the_first_layer_that_is_not_finite_is_named(prompts: Prompts) -> None:
         model.blocks[1].mlp.W_out[0, 0] = torch.inf
     with pytest.raises(NotMeasured, match="stream before layer 2 is the first that is not finite"):
         intact_run(model, prompts)
+
+
+def test_every_run_is_looked_at_not_the_first_alone(prompts: Prompts) -> None:
+    model = own()
+    with torch.no_grad():
+        model.embed.W_E[3] = torch.nan
+    intact_run(model, prompts)
+    odd = dataclasses.replace(prompts, tokens=prompts.tokens.index_fill(1, torch.tensor([2]), 3))
+    with pytest.raises(NotMeasured, match="stream before layer 0 is the first that is not finite"):
+        intact_run(model, odd)
 
 
 def test_a_result_that_is_not_finite_is_refused(prompts: Prompts, run: Run) -> None:
