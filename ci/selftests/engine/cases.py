@@ -203,6 +203,8 @@ def _changes(drafts: tuple[ChangeDraft, ...], here: Ground) -> Iterator[Change]:
 def _change(draft: ChangeDraft, here: Ground) -> Change:
     generator = torch.Generator().manual_seed(draft.seed)
     at = here.places(draft.slots, generator) if draft.slots else None
+    if at is not None and draft.seed % 3 == 0:  # nowhere in some prompt, or in some slot of it
+        at = at.masked_fill(torch.rand(at.shape, generator=generator) < 0.3, -1)
     there = twin_sweep.of_site(here.source[draft.site.hook], draft.site)
     if draft.how == "scale" or (draft.how == "latents" and draft.site.head is not None):
         return scale(draft.site, draft.factor, at)

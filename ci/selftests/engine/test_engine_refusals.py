@@ -96,11 +96,13 @@ def refused(run: Run, change: Change, what: str) -> None:
 
 def test_a_position_past_the_end_is_refused(run: Run) -> None:
     past = torch.tensor([[n] for n in LENGTHS])
-    for at in (past, column(-1)):
+    for at in (past, column(-2)):
         refused(run, scale(resid_pre(0), 0.0, at), "resid_pre in layer 0: a position past the end")
     refused(run, scale(resid_pre(0), 0.0, column(0)[:2]), r"positions of shape \(2, 1\)")
     with pytest.raises(ValueError, match="the read-out: a position past the end"):
         Sweep(run, [], Activation(resid_pre(0), past))
+    with pytest.raises(ValueError, match="the read-out: a position past the end"):
+        Sweep(run, [], Activation(resid_pre(0), column(-1)))
 
 
 def test_losses_behind_the_last_token_are_refused(prompts: Prompts) -> None:

@@ -75,7 +75,8 @@ class Made:
             at = self.change.at
             places = range(before.shape[1]) if at is None else at[row].tolist()
             for slot, place in enumerate(places):
-                new[row, place] = _new(self.change, before[row, place], row, slot)
+                if place >= 0:  # -1 is nowhere
+                    new[row, place] = _new(self.change, before[row, place], row, slot)
             if not torch.equal(new[row, :length], before[row, :length]):
                 self.changed = True
         return whole
