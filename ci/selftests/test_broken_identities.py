@@ -13,8 +13,10 @@ from importlib import import_module
 from typing import Any
 
 import pytest
+from torch import Tensor
 
 from claimlens.ci.selftests import micro
+from claimlens.circuits.engine.patching import Grid
 from claimlens.circuits.kernels import ablate, patch
 from claimlens.circuits.kernels.cache import Edit, Hooks
 from claimlens.circuits.parts import PromptPairs, Prompts
@@ -60,14 +62,20 @@ def other_values(patched: pytest.MonkeyPatch, given: dict[str, Any]) -> None:
 
 
 def one_place_before(patched: pytest.MonkeyPatch, given: dict[str, Any]) -> None:
-    """What was at a label is patched in one place before it."""
+    """What was at a label is patched in one place before it, by the engine and by hooks."""
     real: Any = patch._patched
+    there = Grid.at
 
     def moved(*args: Any, noop: bool) -> Any:
         *rest, place = args
         return real(*rest, replace(place, offset=-1), noop=noop)
 
+    def engine_moved(grid: Grid, name: str) -> tuple[Tensor, Tensor]:
+        clean, corrupted = there(grid, name)
+        return clean, corrupted - 1
+
     patched.setattr(patch, "_patched", moved)
+    patched.setattr(Grid, "at", engine_moved)
 
 
 def left_at_the_end(patched: pytest.MonkeyPatch, given: dict[str, Any]) -> None:
@@ -168,7 +176,7 @@ CASES = {
         ZeroDivisionError,  # from the edit that is still there
     ),
     "patched a place before": Case(
-        PATCHING.test_patching_all_that_differs_gives_exactly_the_clean_run,
+        PATCHING.test_patching_all_that_differs_gives_the_clean_run,
         "model ioi_swapped",
         one_place_before,
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from einops import einsum
@@ -23,6 +23,7 @@ from claimlens.circuits.verdict import NotMeasured
 Metric = Callable[[Model, Prompts], Float[Tensor, " batch"]]
 
 
+@runtime_checkable
 class ReadOut(Protocol):
     """Something read at positions `at` of each prompt, from the normalised final stream."""
 

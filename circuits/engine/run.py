@@ -28,7 +28,7 @@ CLOSE = {torch.float64: 1e-9, torch.float32: 1e-4}
 CLOSE_HALF = 5e-2
 _ROTARY = ("hook_cos", "hook_sin")
 
-PerLayer = tuple[Float[Tensor, "batch pos *rest"], ...]
+PerLayer = tuple[Float[Tensor, "batch pos ..."], ...]
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,6 @@
 import pytest
 
 from claimlens.circuits import (
-    attention,
     attention_readouts,
     attention_sum,
     head_output,
@@ -12,6 +11,7 @@ from claimlens.circuits import (
     query_grid,
     resample_ablate,
     split,
+    sweep,
     token_directions,
 )
 from claimlens.circuits.kernels.query_grid import TERMS
@@ -33,8 +33,8 @@ def parts_of(model, prompts, mover):
 
 def fall(model, prompts, head, vector, scale=SCALE):
     """How much less the head looks from END at IO with the vector added than with it taken out."""
-    ends = (inject(model, prompts, head, vector, signed) for signed in (-scale, scale))
-    less, more = (attention(changed, prompts, head, "END", "IO") for changed in ends)
+    looks = sweep(model, prompts, [head], vector, (-scale, scale), attention_readouts(["IO"]))
+    less, more = looks["IO"][0]
     return less - more
 
 
