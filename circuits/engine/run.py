@@ -15,7 +15,7 @@ from torch import Tensor
 from claimlens.circuits.engine.attention import Keys, Rotary, attend, patterns
 from claimlens.circuits.engine.changes import OF_HEADS, Site
 from claimlens.circuits.engine.policy import Unsupported
-from claimlens.circuits.engine.weights import Weights, weights_of
+from claimlens.circuits.engine.weights import Weights, check_known, weights_of
 from claimlens.circuits.kernels.bridge import Bridge, weights_version
 from claimlens.circuits.kernels.cache import Edited, Model
 from claimlens.circuits.kernels.memory import current
@@ -110,6 +110,7 @@ def intact_run(model: Model, prompts: Prompts) -> Run:
     if isinstance(model, Edited):
         raise Unsupported("other edits are in force")
     _check_bare(model)
+    check_known(model)
     memory = current()
     key = ("engine run", id(model), weights_version(model), id(prompts.tokens))
     known = memory.runs.find(key) if memory else None
@@ -125,8 +126,11 @@ def _check_bare(model: Any) -> None:
         raise Unsupported(
             f"hooks were left on {', '.join(hooked)}; model.reset_hooks() clears them"
         )
-    if any(module.training for module in model.modules()):
-        raise Unsupported("the model is in training mode; model.eval() ends it")
+    for name, module in model.named_modules():
+        if module.training:
+            raise Unsupported("the model is in training mode; model.eval() ends it")
+        if module._forward_hooks:  # TransformerLens has hooks of its own only before modules
+            raise Unsupported(f"torch hooks are on {name}; remove() them by their handles")
 
 
 def check_source(run: Run, source: Run) -> None:

@@ -106,8 +106,8 @@ class Sweep:
         for number, cell in enumerate(self.cells):
             if not bool(self.finished[number, rows].all()):
                 waiting.append(self._enter(number, cell, part, rows))
+        self._finish([entry.number for entry in waiting if not self._moves(entry)], rows)
         moving = [entry for entry in waiting if self._moves(entry)]
-        self._finish([entry.number for entry in waiting if entry not in moving], rows)
         for start in sorted({entry.first for entry in moving}):
             together = [entry for entry in moving if entry.first == start]
             size = max(1, self._rows_at_most() // (len(rows) * (width - start)))

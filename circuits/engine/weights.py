@@ -103,13 +103,10 @@ class Weights:
 
 
 def weights_of(model: Bridge) -> Weights:
-    """The model's weights; raises Unsupported for what the engine has no forward pass for."""
-    _check(model)
+    """The weights of a model that `check_known` knows."""
     parts: Any = model
     heads, d_head = int(model.cfg.n_heads), int(model.cfg.d_head)
     groups = int(getattr(model.cfg, "n_key_value_heads", None) or heads)
-    if heads % groups:
-        raise Unsupported(f"{heads} heads in {groups} groups")
     unembed = Linear(parts.W_U.detach(), parts.b_U.detach())
     return Weights(
         layers=tuple(_layer(model, block) for block in parts.blocks),
@@ -125,7 +122,8 @@ def weights_of(model: Bridge) -> Weights:
     )
 
 
-def _check(model: Bridge) -> None:
+def check_known(model: Bridge) -> None:
+    """Raise Unsupported for a model that the engine has no forward pass for."""
     cfg = model.cfg
     if (name := str(getattr(cfg, "architecture", None))) not in ARCHITECTURES:
         raise Unsupported(f"the architecture {name}; it knows {', '.join(ARCHITECTURES)}")
