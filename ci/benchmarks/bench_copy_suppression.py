@@ -14,9 +14,10 @@ from torch import Tensor
 from claimlens.ci.benchmarks.harness import Measure
 from claimlens.ci.benchmarks.hook_loops import Hooks, run, taken
 from claimlens.ci.benchmarks.subject import Subject
-from claimlens.ci.benchmarks.sweep import Build, Peer, Sweep, kernel, unravel
+from claimlens.ci.benchmarks.sweep import Build, Peer, Sweep, unravel
 from claimlens.circuits.kernels.bridge import output_weights, unembedding
 from claimlens.circuits.kernels.copy_suppression import SourceEffects, source_effects
+from claimlens.circuits.kernels.projection_loss import loss_changes_of_each
 from claimlens.circuits.parts import Head
 
 
@@ -34,14 +35,13 @@ def coefficients(subject: Subject) -> Sweep:
 
 def losses(subject: Subject) -> Sweep:
     """The changes of three losses, as seed 001 has them with `return_new_loss`."""
-    of_each = kernel("projection_loss", "loss_changes_of_each")
 
     @cache
     def intact() -> Float[Tensor, "batch predicted"]:
         return _per_token(run(subject, subject.clean, []), subject.clean.tokens)
 
     def ours() -> Float[Tensor, "cell value"]:
-        found = of_each(subject.bridge, subject.clean)
+        found = loss_changes_of_each(subject.bridge, subject.clean)
         parts = [found[keep][..., 1:] for keep in ("projection", "perpendicular", "nothing")]
         return rearrange(torch.stack(parts), "keep b layer head pos -> (layer head) (keep b pos)")
 

@@ -10,7 +10,8 @@ from claimlens.ci.benchmarks.harness import Measure
 from claimlens.ci.benchmarks.hook_loops import Hooks, cached, hook_loop, own_function, put
 from claimlens.ci.benchmarks.plain_forwards import ALL, nnsight_peers
 from claimlens.ci.benchmarks.subject import Subject
-from claimlens.ci.benchmarks.sweep import Build, Peer, Sweep, by_cell, kernel, unravel
+from claimlens.ci.benchmarks.sweep import Build, Peer, Sweep, by_cell, unravel
+from claimlens.circuits.kernels.patch_heads import patch_heads
 
 
 def all_positions(subject: Subject) -> Sweep:
@@ -28,13 +29,13 @@ def all_positions(subject: Subject) -> Sweep:
             **nnsight_peers(subject),
         }
 
-    patch_heads = kernel("patch_heads", "patch_heads")
     clean, corrupted = subject.clean, subject.corrupted
     return Sweep(
         cells=shape[0] * shape[1],
         ours=lambda: by_cell(patch_heads(subject.bridge, clean, corrupted).effect),
         peers=peers,
         prompts=corrupted,
+        cached=(clean, corrupted),
     )
 
 
@@ -54,13 +55,13 @@ def last_position(subject: Subject) -> Sweep:
             **nnsight_peers(subject, [end]),
         }
 
-    patch_heads = kernel("patch_heads", "patch_heads")
     clean, corrupted = subject.clean, subject.corrupted
     return Sweep(
         cells=shape[0] * shape[1],
         ours=lambda: by_cell(patch_heads(subject.bridge, clean, corrupted, at="END").effect),
         peers=peers,
         prompts=corrupted,
+        cached=(clean, corrupted),
     )
 
 

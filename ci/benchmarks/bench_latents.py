@@ -10,34 +10,32 @@ from torch import Tensor
 from claimlens.ci.benchmarks.harness import Measure
 from claimlens.ci.benchmarks.hook_loops import Hook, Hooks, cached, hook_loop
 from claimlens.ci.benchmarks.subject import Subject
-from claimlens.ci.benchmarks.sweep import Build, Sweep, kernel
+from claimlens.ci.benchmarks.sweep import Build, Sweep
+from claimlens.circuits.kernels.latent_sweep import ablate_each_latent
 from claimlens.circuits.kernels.latents import most_active
-from claimlens.circuits.metrics import logit_diff
 
 LATENTS = 32
 
 
 def ablated(subject: Subject) -> Sweep:
     """What one latent decodes to is subtracted at END; the logit difference that is left."""
-    ablate_each = kernel("latent_sweep", "ablate_each_latent")
     sae, prompts = subject.sae, subject.clean
     latents = most_active(subject.bridge, prompts, sae, LATENTS, "END")
     found = sae.encode(cached(subject, prompts, sae.hook)[sae.hook][:, -1])
-    intact = logit_diff(subject.bridge, prompts)
 
     def hooks(cell: int) -> Hooks:
         latent = latents[cell]
         return [(sae.hook, _less(found[:, latent, None] * sae.W_dec[latent]))]
 
     def ours() -> Float[Tensor, "cell batch"]:
-        left: Tensor = ablate_each(subject.bridge, prompts, sae, latents, "END")
-        return left - intact
+        return ablate_each_latent(subject.bridge, prompts, sae, latents, "END").change
 
     return Sweep(
         cells=len(latents),
         ours=ours,
         peers=lambda: {"TransformerLens": hook_loop(subject, prompts, hooks)},
         prompts=prompts,
+        cached=(prompts,),
     )
 
 

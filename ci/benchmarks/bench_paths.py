@@ -14,8 +14,9 @@ from claimlens.ci.benchmarks.harness import Measure
 from claimlens.ci.benchmarks.hook_loops import Hook, Hooks, cached, hook_loop, put
 from claimlens.ci.benchmarks.plain_forwards import ALL
 from claimlens.ci.benchmarks.subject import Subject
-from claimlens.ci.benchmarks.sweep import Build, Peer, Sweep, by_cell, kernel, unravel
+from claimlens.ci.benchmarks.sweep import Build, Peer, Sweep, by_cell, unravel
 from claimlens.circuits.kernels.bridge import output_weights
+from claimlens.circuits.kernels.direct_paths import direct_paths
 from claimlens.circuits.kernels.path_sweep import path_effects
 from claimlens.circuits.parts import Head
 
@@ -50,12 +51,12 @@ def to_logits(subject: Subject) -> Sweep:
         ours=lambda: by_cell(path_effects(subject.bridge, prompts, source)),
         peers=peers,
         prompts=prompts,
+        cached=(prompts, source),
     )
 
 
 def _direct(subject: Subject, sender: Head) -> Sweep:
     """The sweep of `transformer_lens.patching.get_act_patch_direct_path`."""
-    direct_paths = kernel("direct_paths", "direct_paths")
     first = sender.layer + 1
     shape = (subject.size.layers - first, subject.size.heads)
 
@@ -70,6 +71,7 @@ def _direct(subject: Subject, sender: Head) -> Sweep:
         ours=ours,
         peers=lambda: {"TransformerLens": _direct_loop(subject, sender, shape)},
         prompts=subject.clean,
+        cached=(subject.clean, subject.corrupted),
     )
 
 

@@ -13,13 +13,13 @@ from claimlens.ci.benchmarks.harness import Measure
 from claimlens.ci.benchmarks.hook_loops import own_function
 from claimlens.ci.benchmarks.plain_forwards import nnsight_peers
 from claimlens.ci.benchmarks.subject import Subject
-from claimlens.ci.benchmarks.sweep import Build, Peer, Sweep, by_cell, kernel, unravel
+from claimlens.ci.benchmarks.sweep import Build, Peer, Sweep, by_cell, unravel
 from claimlens.circuits.kernels.patch import patch_residual
+from claimlens.circuits.kernels.patch_heads import patch_heads_by_position
 
 
 def head_by_position(subject: Subject) -> Sweep:
     """What one head writes at one position, taken from the clean run."""
-    patch_heads = kernel("patch_heads", "patch_heads_by_position")
     size = subject.size
     shape = (size.layers, size.heads, size.tokens)
 
@@ -36,9 +36,12 @@ def head_by_position(subject: Subject) -> Sweep:
 
     return Sweep(
         cells=size.layers * size.heads * size.tokens,
-        ours=lambda: by_cell(patch_heads(subject.bridge, subject.clean, subject.corrupted).effect),
+        ours=lambda: by_cell(
+            patch_heads_by_position(subject.bridge, subject.clean, subject.corrupted).effect
+        ),
         peers=peers,
         prompts=subject.corrupted,
+        cached=(subject.clean, subject.corrupted),
     )
 
 
@@ -61,6 +64,7 @@ def stream(subject: Subject) -> Sweep:
         ours=ours,
         peers=peers,
         prompts=subject.corrupted,
+        cached=(subject.clean, subject.corrupted),
     )
 
 

@@ -14,7 +14,7 @@ from claimlens.ci.benchmarks.machine import in_words, machine
 from claimlens.ci.benchmarks.result import Result
 from claimlens.ci.benchmarks.rows import Row, read_rows
 from claimlens.ci.benchmarks.subject import TINY, Size, Subject, make
-from claimlens.ci.benchmarks.sweep import Build, Pending
+from claimlens.ci.benchmarks.sweep import Build
 from claimlens.ci.benchmarks.table import PAGE, Report, save, write_page
 from claimlens.ci.benchmarks.timing import Repeat, Step
 
@@ -103,14 +103,11 @@ def repeat(benchmark: Any) -> Repeat:
 def measured_at(
     pytestconfig: pytest.Config, subject: Callable[[Size], Subject], repeat: Repeat
 ) -> MeasureAt:
-    """`measured_at(row, build, size)`: its result; skipped where its kernel is not there yet."""
+    """`measured_at(row, build, size)`: its result."""
     quick = pytestconfig.getoption("--quick")
 
     def run(row: Row, build: Build, size: Size) -> Result:
-        try:
-            return measure(quicker(row) if quick else row, build, subject(size), repeat)
-        except Pending as why:
-            pytest.skip(str(why))
+        return measure(quicker(row) if quick else row, build, subject(size), repeat)
 
     return run
 

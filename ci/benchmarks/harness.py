@@ -34,20 +34,21 @@ def quicker(row: Row) -> Row:
 def measure(row: Row, build: Build, subject: Subject, repeat: Repeat = in_turn) -> Result:
     """Compare the numbers of a row with those of its peers, then take the times.
 
-    Without the peak memory. Raises Disagreement, Pending.
+    Without the peak memory. Raises Disagreement.
     """
     sweep, device = build(subject), subject.clean.tokens.device
     peers = sweep.peers()
     cells = sweep.sample(row.sample)
     with FlopCounterMode(display=False) as counter, using(Policy()) as policy:
         ours = sweep.ours()
+    started = sweep.started(subject)
     if len(ours) != sweep.cells:
         raise Disagreement(f"{row.name}: {len(ours)} cells of {sweep.cells}")
     gaps: dict[str, float | None] = {
         name: check_agreement(f"{row.name}: {name}", ours[cells], peer(cells))
         for name, peer in peers.items()
     }
-    steps: dict[str, Step] = {"ours": sweep.ours, "product": product(device)}
+    steps: dict[str, Step] = {"ours": started, "product": product(device)}
     steps |= {name: partial(peer, cells) for name, peer in peers.items()}
     steps[FLOOR] = partial(forward, subject, sweep.prompts)
     with torch.no_grad():

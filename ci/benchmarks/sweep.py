@@ -5,8 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
-from typing import Any
 
 import torch
 from einops import rearrange
@@ -14,6 +12,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from claimlens.ci.benchmarks.subject import Subject
+from claimlens.circuits.engine.run import intact_run
+from claimlens.circuits.kernels.memory import Memory, remembering
 from claimlens.circuits.parts import Prompts
 
 TOLERANCE = 1e-3
@@ -30,23 +30,35 @@ class Disagreement(AssertionError):
     """Two ways to compute the same number do not give it; such a row has no speed."""
 
 
-class Pending(Exception):
-    """The kernel of this row is not part of claimlens yet."""
-
-
 @dataclass(frozen=True, eq=False)
 class Sweep:
     """One sweep over `cells` cells.
 
-    `ours` gives the numbers of all of them, "cell value", and counts every forward that it needs.
-    `peers` makes theirs, with what they cache beforehand, which costs them nothing. `prompts` are
-    what a cell's forward pass runs on.
+    `ours` gives the numbers of all of them, "cell value". `peers` makes theirs, with what they keep
+    beforehand, which costs them nothing; in the same way ours starts from the intact runs of the
+    prompts in `cached`, and counts every other forward. `prompts` are what a cell's forward pass
+    runs on.
     """
 
     cells: int
     ours: Callable[[], Float[Tensor, "cell value"]]
     peers: Callable[[], Mapping[str, Peer]]
     prompts: Prompts
+    cached: tuple[Prompts, ...] = ()
+
+    def started(self, subject: Subject) -> Callable[[], Tensor]:
+        """`ours`, with the intact runs of `cached` remembered, and no result of any sweep."""
+        memory = Memory()
+        memory.values.max_bytes = 0
+        with remembering(memory):
+            for prompts in self.cached:
+                intact_run(subject.bridge, prompts)
+
+        def ours() -> Tensor:
+            with remembering(memory):
+                return self.ours()
+
+        return ours if self.cached else self.ours
 
     def sample(self, most: int) -> list[int]:
         """A seeded sample of the cells, on which slow peers are timed."""
@@ -73,14 +85,6 @@ def check_agreement(
     if not gap < allowed:
         raise Disagreement(f"{name} differs by {gap:.3g}; at most {allowed:.3g} is rounding")
     return gap
-
-
-def kernel(module: str, name: str) -> Any:
-    """A kernel by name; raises Pending where it is not there yet."""
-    try:
-        return getattr(import_module(f"claimlens.circuits.kernels.{module}"), name)
-    except (ModuleNotFoundError, AttributeError):
-        raise Pending(f"{module}.{name} is not there yet") from None
 
 
 def by_cell(effect: Float[Tensor, "batch layer head *pos"]) -> Float[Tensor, "cell batch"]:

@@ -126,11 +126,8 @@ def _check_bare(model: Any) -> None:
         raise Unsupported(
             f"hooks were left on {', '.join(hooked)}; model.reset_hooks() clears them"
         )
-    for name, module in model.named_modules():
-        if module.training:
-            raise Unsupported("the model is in training mode; model.eval() ends it")
-        if module._forward_hooks:  # TransformerLens has hooks of its own only before modules
-            raise Unsupported(f"torch hooks are on {name}; remove() them by their handles")
+    if any(module.training for module in model.modules()):
+        raise Unsupported("the model is in training mode; model.eval() ends it")
 
 
 def check_source(run: Run, source: Run) -> None:
