@@ -108,7 +108,9 @@ def intact_run(model: Model, prompts: Prompts) -> Run:
     or not what we compute, and NotMeasured where an activation is not finite.
     """
     if isinstance(model, Edited):
-        raise Unsupported("other edits are in force")
+        if model.edits:
+            raise Unsupported("other edits are in force")
+        model = model.model
     _check_bare(model)
     check_known(model)
     memory = current()

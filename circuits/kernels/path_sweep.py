@@ -6,13 +6,15 @@ through the later MLPs at END alone, and these are few enough to run for all hea
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
+
 import torch
 from einops import einsum, rearrange
 from jaxtyping import Float
 from torch import Tensor
 
 from claimlens.circuits.engine.frozen_paths import frozen_path_effects
-from claimlens.circuits.engine.policy import either, policy
+from claimlens.circuits.engine.policy import either
 from claimlens.circuits.kernels.bridge import (
     Bridge,
     final_norm,
@@ -32,6 +34,7 @@ from claimlens.circuits.metrics import answer_tokens
 from claimlens.circuits.parts import Head, Prompts
 from claimlens.circuits.verdict import NotApplicable
 
+Effects = Callable[[], Float[Tensor, "batch layer head"]]
 CLOSE = 1e-3
 """Largest disagreement with the model's own residual stream, as a share of it."""
 
@@ -46,28 +49,35 @@ def path_effects(
     normalise what heads or MLPs write (Gemma 2) or whose residual stream is edited: there use
     `path_effect`, head by head.
     """
+
+    def plain() -> Float[Tensor, "batch layer head"]:
+        return _effects(model, prompts, source, mlps)
+
+    def fast() -> Float[Tensor, "batch layer head"]:
+        """An edited model's two runs are made with hooks; no head needs another in either case."""
+        if edit_keys(model):
+            return plain()
+        return frozen_path_effects(model, prompts, source, mlps == "recomputed")
+
+    key = _key(model, prompts, source, mlps)
+
+    def kept(way: str, effects: Effects) -> Float[Tensor, "batch layer head"]:
+        if key is None:
+            return effects()
+        return recalled((*key, way), (model, prompts, source), effects)
+
+    return either("path_effects", lambda: kept("engine", fast), lambda: kept("hooks", plain))
+
+
+def _key(
+    model: Model, prompts: Prompts, source: Prompts, mlps: Mlps
+) -> tuple[Hashable, ...] | None:
+    """All that changes the numbers; None where an edit cannot say what it does."""
     bridge, edits = intact(model), edit_keys(model)
-
-    def effects() -> Float[Tensor, "batch layer head"]:
-        return either(
-            "path_effects",
-            lambda: frozen_path_effects(model, prompts, source, mlps == "recomputed"),
-            lambda: _effects(model, prompts, source, mlps),
-        )
-
     if None in edits:
-        return effects()
-    key = (
-        "path effects",
-        id(bridge),
-        weights_version(bridge),
-        edits,
-        id(prompts),
-        id(source),
-        mlps,
-        policy().mode,
-    )
-    return recalled(key, (model, prompts, source), effects)
+        return None
+    made_of = (id(bridge), weights_version(bridge), edits, id(prompts), id(source))
+    return ("path effects", *made_of, mlps)
 
 
 def _effects(
