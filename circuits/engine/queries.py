@@ -59,7 +59,8 @@ class Injections:
             after, free = norm_parts(model, layer, own + added)
             read = after / (scale if self.norm == "frozen" else free) - before / scale
         intact = self.run.q[layer][rows, self.places, self.head.index]
-        return intact + (read @ query_weights(model, self.head)).to(intact.dtype)
+        weights = query_weights(model, self.head).to(read.dtype)
+        return intact + (read @ weights).to(intact.dtype)
 
     @cached_property
     def scores(self) -> Float[Tensor, "scale batch slot src"]:

@@ -102,9 +102,9 @@ class Sweep:
 
     def _measure(self, rows: Int[Tensor, " batch"], width: int) -> None:
         """All cells in some prompts."""
-        part, waiting = self.run.part(rows, width), list[Entry]()
+        part, waiting, here = self.run.part(rows, width), list[Entry](), rows.cpu()
         for number, cell in enumerate(self.cells):
-            if not bool(self.finished[number, rows].all()):
+            if not bool(self.finished[number, here].all()):
                 waiting.append(self._enter(number, cell, part, rows))
         self._finish([entry.number for entry in waiting if not self._moves(entry)], rows)
         moving = [entry for entry in waiting if self._moves(entry)]

@@ -71,7 +71,8 @@ def inject(
 
     def apply(own: Float[Tensor, "batch slot n d"]) -> Float[Tensor, "batch slot n d"]:
         new = own.clone()
-        new[:, :, slot] += (change.of_input() @ weights).to(own.dtype)
+        read = change.of_input()
+        new[:, :, slot] += (read @ weights.to(read.dtype)).to(own.dtype)
         return new
 
     what = f"{scale:g} x vectors in the {into} of {head} at {place}"
