@@ -111,6 +111,7 @@ def rank_tokens(
     """
     if not 1 <= k <= len(boosts):
         raise ValueError(f"k={k}: expected 1 to {len(boosts)}, the size of the vocabulary")
+    among = among.to(boosts.device)  # counts are made on the CPU
     return Boosts(_top(boosts, among & (boosts > 0), k), _top(-boosts, among & (boosts < 0), k, -1))
 
 
@@ -124,7 +125,7 @@ def boost_margin(
     """
     if not bool(among[token]):
         raise NotMeasured(f"token {token} is under the floor or too rare, so it has no place here")
-    others = among.clone()
+    others = among.to(boosts.device, copy=True)
     others[token] = False
     if not bool(others.any()):
         raise NotMeasured(f"token {token} is the only one left: there is nothing to compare with")
