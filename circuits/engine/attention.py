@@ -60,7 +60,7 @@ def attend(
     """z: values weighted by causal attention; `places` are the positions of the queries."""
     if keys.narrow and q.dtype == torch.float64:
         return weighted(patterns(q, keys, places), keys)
-    if q.shape[2] == 1 and keys.k.shape[2] == 1 and int(places[0]) == keys.width - 1:
+    if q.shape[2] == 1 and keys.k.shape[2] == 1:  # no query stands before the first own row
         return _attend_one_row(q, keys)
     k, v = _all_rows(keys, q.shape[3])
     seen = torch.arange(keys.width, device=q.device) <= places[:, None]
@@ -105,21 +105,21 @@ def attend_changed_row(
         Float[Tensor, "cell batch group d_head"],
         Float[Tensor, "cell batch group d_head"],
     ],
+    asks: bool,
 ) -> Float[Tensor, "cell batch query head d_head"]:
     """z where one row has a new query, key and value in each cell, and all else is shared.
 
     `keys` hold every row of the intact run, all shared. Its scores are made once for all cells;
-    each cell replaces a column of them, and a row where that position is among the queries.
+    each cell replaces a column of them, and the first row where the changed one `asks`, which then
+    is the first of the queries.
     """
     new_q, new_k, new_v = new
     intact = _scores(q[None], keys.shared_k)[0]
     scores: Tensor = repeat(intact, "... -> cell ...", cell=len(new_q)).clone()
-    column = _scores_with(q, new_k)
-    scores[..., row] = column
-    own = (places == row).nonzero()[:, 0]
-    if len(own):
-        scores[..., own, :] = _scores(new_q[:, :, None], keys.shared_k)
-        scores[..., own, row] = _scores_with(new_q[:, :, None], new_k)
+    scores[..., row] = _scores_with(q, new_k)
+    if asks:
+        scores[..., :1, :] = _scores(new_q[:, :, None], keys.shared_k)
+        scores[..., :1, row] = _scores_with(new_q[:, :, None], new_k)
     unseen = torch.arange(keys.before, device=q.device) > places[:, None]
     pattern = _softmax((scores * q.shape[-1] ** -0.5).masked_fill(unseen, -torch.inf), keys)
     apart = rearrange(new_v - keys.shared_v[:, row], "c b g e -> c b g 1 e")

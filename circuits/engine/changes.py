@@ -107,14 +107,19 @@ class Change:
         """The site's new value in some prompts (`rows`), of which `old` holds some positions."""
         if self.at is None:
             return self._new(old, self._all_of(rows, places, old))
-        batch, slot, row = (self.at[rows][..., None] == places).nonzero(as_tuple=True)
-        value = self.value[rows[batch], slot] if isinstance(self.value, Tensor) else None
-        new = old.clone()
-        there = old[batch, row]
-        if value is not None and value.ndim and value.shape[-1] > there.shape[-1]:
-            value = value[..., : there.shape[-1]]  # a pattern's sources behind the last needed one
-        new[batch, row] = self._new(there, value)
-        return new
+        if not self.at.shape[1]:
+            return old
+        here = self.at[rows][..., None] == places
+        if isinstance(self.value, Latents):  # an SAE is worth asking at these rows alone
+            batch, _, row = here.nonzero(as_tuple=True)
+            new = old.clone()
+            new[batch, row] = self._new(old[batch, row], None)
+            return new
+        value = None
+        if isinstance(self.value, Tensor):  # without a pattern's sources behind the last needed one
+            value = self.value[rows[:, None], here.int().argmax(1)][..., : old.shape[-1]]
+        changed = here.any(1)[(..., *(None,) * (old.ndim - 2))]
+        return torch.where(changed, self._new(old, value), old)
 
     def first(self, rows: Int[Tensor, " batch"]) -> int:
         """The first position that it may change in these prompts."""

@@ -12,27 +12,30 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from einops import einsum
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from claimlens.circuits.engine.attention import Keys, patterns, weighted
 from claimlens.circuits.engine.changes import KINDS, Cell, Change, Kind
+from claimlens.circuits.engine.heads import attended_anew
 from claimlens.circuits.engine.run import Run
 
 Stage = Literal["pre", "mid"]
 ATTENTION: tuple[Kind, ...] = ("q", "k", "v", "pattern", "z", "attn_out")
 MLP: tuple[Kind, ...] = ("neurons", "mlp_out")
-Note = Callable[[Change, bool], None]
+Note = Callable[[Change, Bool[Tensor, ""]], None]
 """Told of each change, whether it left its site other than it was."""
+Parts = tuple[tuple[int | None, Float[Tensor, "batch span ..."]], ...]
+"""What is added to a stream: vectors, or changes of one head's z, which W_O has yet to map."""
 
 
 @dataclass(frozen=True, eq=False)
 class Entry:
     """A cell of a sweep in some prompts: at which layer and stage it joins, and with what.
 
-    `parts` are what is added to the intact stream from position `first` on: vectors, or changes of
-    one head's z, which W_O has yet to map; `where` says which rows of them are not zero. `later`:
-    the cell makes other changes further on.
+    `parts` are what is added to the intact stream from position `first` on; `where` says which rows
+    of them are not zero. `later`: the cell makes other changes further on. `touches`: anything is
+    different in its run at all.
     """
 
     number: int
@@ -40,14 +43,10 @@ class Entry:
     layer: int
     stage: Stage
     first: int
-    parts: tuple[tuple[int | None, Float[Tensor, "batch span d"]], ...]
+    parts: Parts
     where: Bool[Tensor, "batch span"]
     later: bool
-
-    @property
-    def touches(self) -> bool:
-        """Whether anything is different in its run at all."""
-        return self.later or bool(self.where.any())
+    touches: bool
 
     def changes_one_row(self, layer: int) -> bool:
         """Whether it changes one row of the stream before a layer, and nothing in its attention."""
@@ -69,24 +68,86 @@ class Entry:
         found = self.cell.at(layer, *kinds)
         return tuple(change for change in found if change.site.order > (self.cell.layer, 0))
 
-    def added(self, run: Run, places: Int[Tensor, " row"]) -> Float[Tensor, "batch row d_model"]:
-        """What it adds to the intact stream at these positions."""
-        total = torch.zeros_like(run.pre[0][:, : len(places)])
+    def at(self, places: Sequence[int]) -> Parts:
+        """Its parts at these positions, in order; zeros where it adds nothing."""
+        last = self.first + self.where.shape[1]
+        inside = [place for place in places if self.first <= place < last]
+        if len(inside) == last - self.first == len(places):
+            return self.parts
+        found = []
         for head, part in self.parts:
-            inside = (places >= self.first) & (places < self.first + part.shape[1])
-            here = part[:, places[inside] - self.first]
-            if head is not None:
-                here = here @ run.weights.output(self._source, head)
-            total[:, inside] += here
-        return total
+            here = part.new_zeros(part.shape[0], len(places), part.shape[2])
+            if inside:
+                put = places.index(inside[0])
+                taken = [place - self.first for place in inside]
+                in_order = taken[-1] - taken[0] == len(taken) - 1
+                rows = slice(taken[0], taken[-1] + 1) if in_order else taken
+                here[:, put : put + len(inside)] = part[:, rows]
+            found.append((head, here))
+        return tuple(found)
 
-    @property
-    def _source(self) -> int:
+    def source(self) -> int:
         """The layer whose heads write what is added."""
         return self.layer if self.stage == "mid" else self.layer - 1
 
 
-def enter(number: int, cell: Cell, run: Run, rows: Int[Tensor, " batch"], note: Note) -> Entry:
+def added(
+    entries: Sequence[Entry], run: Run, places: Sequence[int]
+) -> Float[Tensor, "cell batch row d_model"]:
+    """What each entry adds to the intact stream at these positions."""
+    each = [entry.at(places) for entry in entries]
+    heads = [parts[0][0] for parts in each]
+    if all(len(parts) == 1 and head is not None for parts, head in zip(each, heads, strict=True)):
+        weights = [
+            run.weights.output(e.source(), h or 0) for e, h in zip(entries, heads, strict=True)
+        ]
+        moved = torch.stack([parts[0][1] for parts in each])
+        return einsum(moved, torch.stack(weights), "c b row e, c e d -> c b row d")
+    return torch.stack([_mapped(run, e.source(), p) for e, p in zip(entries, each, strict=True)])
+
+
+def _mapped(run: Run, layer: int, parts: Parts) -> Float[Tensor, "batch row d_model"]:
+    """The sum of an entry's parts in the stream."""
+    found = [part if h is None else part @ run.weights.output(layer, h) for h, part in parts]
+    return torch.stack(found).sum(0) if len(found) > 1 else found[0]
+
+
+def settled(drafts: Sequence[Draft]) -> list[Entry]:
+    """Entries cut to the rows that are different: the device is asked once for all of them."""
+    if not drafts:
+        return []
+    columns = torch.stack([draft.where.any(0) for draft in drafts]).tolist()
+    return [draft.cut(row) for draft, row in zip(drafts, columns, strict=True)]
+
+
+@dataclass(frozen=True, eq=False)
+class Draft:
+    """An entry at all positions. `begins`: the first that other changes of the cell may reach."""
+
+    number: int
+    cell: Cell
+    layer: int
+    stage: Stage
+    parts: Parts
+    where: Bool[Tensor, "batch pos"]
+    begins: int | None
+
+    def cut(self, columns: Sequence[bool]) -> Entry:
+        """The entry, of the columns that are different in some prompt, or may come to be."""
+        changed = [place for place, differs in enumerate(columns) if differs]
+        later = self.begins is not None and self.begins < len(columns)
+        starts = [*changed[:1], *([self.begins] if self.begins is not None else [])]
+        first = min(starts, default=0)
+        span = slice(first, max(changed[-1] + 1 if changed else 0, first + 1))
+        parts = tuple((head, part[:, span]) for head, part in self.parts)
+        where = self.where[:, span]
+        touches = later or bool(changed)
+        return Entry(
+            self.number, self.cell, self.layer, self.stage, first, parts, where, later, touches
+        )
+
+
+def enter(number: int, cell: Cell, run: Run, rows: Int[Tensor, " batch"], note: Note) -> Draft:
     """The entry of a cell into the run of some prompts (`rows` of the sweep's)."""
     here = _Here(run, cell, rows, note)
     if cell.at(cell.layer, "resid_pre"):
@@ -101,7 +162,7 @@ def enter(number: int, cell: Cell, run: Run, rows: Int[Tensor, " batch"], note: 
 
 def enter_whole(
     number: int, cell: Cell, run: Run, rows: Int[Tensor, " batch"], note: Note
-) -> Entry:
+) -> Draft:
     """The same before the first layer it changes, every activation of which is then computed."""
     here = _Here(run, cell, rows, note)
     return here.entry(number, cell.layer, "pre", [(None, here.stream())], 0)
@@ -132,7 +193,7 @@ class _Here:
         """The site's value after these changes of it, one after the other."""
         for change in changes:
             new = change.applied(old, self.rows, self.places)
-            self.note(change, not torch.equal(new, old))
+            self.note(change, (new != old).any())
             old = new
         return old
 
@@ -188,57 +249,11 @@ class _Here:
         stage: Stage,
         parts: Sequence[tuple[int | None, Tensor]],
         made: int,
-    ) -> Entry:
-        """An entry that holds only the rows that are different in some prompt.
-
-        Of the first layer's kinds of change the first `made` have been made; others come later.
-        """
-        where = torch.stack([(part != 0).any(-1) for _, part in parts]).any(0)
-        columns = where.any(0).nonzero()[:, 0]
-        first, last = (int(columns[0]), int(columns[-1]) + 1) if len(columns) else (0, 1)
-        if later := [c for c in self.cell.changes if c.site.order >= (self.layer, made)]:
-            begins = min(change.first(self.rows) for change in later)
-            first = min(first, begins) if len(columns) else begins
-        span = slice(first, max(last, first + 1))
-        cut = tuple((head, part[:, span]) for head, part in parts)
-        inside = bool(later) and first < where.shape[1]
-        return Entry(number, self.cell, layer, stage, first, cut, where[:, span], inside)
-
-
-@dataclass(frozen=True, eq=False)
-class Attended:
-    """One head's attention with changed queries, keys, values or pattern; where it is another."""
-
-    pattern: Float[Tensor, "batch dst src"]
-    z: Float[Tensor, "batch dst d_head"]
-    changed: Bool[Tensor, "batch dst"]
-
-
-def attended_anew(
-    run: Run,
-    cell: Cell,
-    layer: int,
-    head: int,
-    applied: Callable[[Sequence[Change], Tensor], Tensor],
-) -> Attended:
-    """What one head of the intact run attends to after a cell's changes of it."""
-    group = head // run.weights.shared
-    places = torch.arange(run.pre[0].shape[1], device=run.pre[0].device)
-
-    def mine(kind: Literal["q", "k", "v", "pattern"], whose: int) -> list[Change]:
-        return [c for c in cell.at(layer, kind) if c.site.head == whose]
-
-    new, changed = {}, {}
-    for kind, whose in (("q", head), ("k", group), ("v", group)):
-        old: Tensor = getattr(run, kind)[layer][:, :, whose]
-        new[kind] = applied(mine(kind, whose), old)  # type: ignore[arg-type]  # one of the three
-        changed[kind] = (new[kind] != old).any(-1)
-    q, k, v = (new[kind][None, :, :, None] for kind in "qkv")
-    if run.rotary is not None:
-        q, k = run.rotary(q, places), run.rotary(k, places)
-    keys = Keys(k[0, :, :0], v[0, :, :0], k, v, run.weights.narrow)
-    before = patterns(q, keys, places)[0, :, 0]
-    pattern = applied(mine("pattern", head), before)
-    behind = (changed["k"] | changed["v"]).int().cummax(1).values.bool()
-    where = changed["q"] | behind | (pattern != before).any(-1)
-    return Attended(pattern, weighted(pattern[None, :, None], keys)[0, :, :, 0], where)
+    ) -> Draft:
+        """Of the first layer's kinds of change the first `made` have been made; others later."""
+        where = (parts[0][1] != 0).any(-1)
+        for _, part in parts[1:]:
+            where = where | (part != 0).any(-1)
+        later = [c for c in self.cell.changes if c.site.order >= (self.layer, made)]
+        begins = min((change.first(self.rows) for change in later), default=None)
+        return Draft(number, self.cell, layer, stage, tuple(parts), where, begins)

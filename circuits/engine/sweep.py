@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from claimlens.circuits.engine.changes import Cell, Change, Site
-from claimlens.circuits.engine.checks import check_cell, check_read
-from claimlens.circuits.engine.entry import Entry, enter, enter_whole
+from claimlens.circuits.engine.checks import check_cells, check_read
+from claimlens.circuits.engine.entry import Draft, Entry, enter, enter_whole, settled
 from claimlens.circuits.engine.policy import policy
 from claimlens.circuits.engine.read import Activation, ReadOut
 from claimlens.circuits.engine.run import Run, check_fresh
@@ -43,11 +43,10 @@ class Sweep:
     name: str = "sweep"
     values: Float[Tensor, "cell batch slot *rest"] = field(init=False)
     finished: Bool[Tensor, "cell batch"] = field(init=False)
-    changed: set[int] = field(default_factory=set)
+    noted: dict[int, list[Bool[Tensor, ""]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for cell in self.cells:
-            check_cell(cell, self.run)
+        check_cells(self.cells, self.run)
         check_read(self.read, self.run)
         check_fresh(self.run)
         intact = self.intact()
@@ -102,10 +101,13 @@ class Sweep:
 
     def _measure(self, rows: Int[Tensor, " batch"], width: int) -> None:
         """All cells in some prompts."""
-        part, waiting, here = self.run.part(rows, width), list[Entry](), rows.cpu()
-        for number, cell in enumerate(self.cells):
-            if not bool(self.finished[number, here].all()):
-                waiting.append(self._enter(number, cell, part, rows))
+        part, waiting = self.run.part(rows, width), list[Entry]()
+        missing = (~self.finished[:, rows.cpu()]).any(1).nonzero()[:, 0].tolist()
+        stream = len(rows) * width * part.pre[0].shape[2] * part.pre[0].element_size()
+        size = max(1, policy().max_bytes // 4 // stream)
+        for first in range(0, len(missing), size):
+            numbers = missing[first : first + size]
+            waiting += settled([self._enter(n, self.cells[n], part, rows) for n in numbers])
         self._finish([entry.number for entry in waiting if not self._moves(entry)], rows)
         moving = [entry for entry in waiting if self._moves(entry)]
         for start in sorted({entry.first for entry in moving}):
@@ -119,7 +121,7 @@ class Sweep:
         upstream = isinstance(self.read, Activation) and self.read.site.layer < entry.layer
         return entry.touches and not upstream
 
-    def _enter(self, number: int, cell: Cell, part: Run, rows: Tensor) -> Entry:
+    def _enter(self, number: int, cell: Cell, part: Run, rows: Tensor) -> Draft:
         site = self.read.site if isinstance(self.read, Activation) else None
         whole = site is not None and cell.changes[0].site.layer == site.layer
         return (enter_whole if whole else enter)(number, cell, part, rows, self._note)
@@ -127,10 +129,9 @@ class Sweep:
     def _block(self, part: Run, rows: Tensor, start: int, entries: list[Entry]) -> None:
         at = self.read.at[rows]
         wanted = sorted({place for place in at.flatten().tolist() if place >= start})
-        places = torch.tensor(wanted, dtype=at.dtype, device=at.device)
         site = self.read.site if isinstance(self.read, Activation) else None
-        wave = Wave(part, rows, start, places, self._note, site)
-        if len(places):
+        wave = Wave(part, rows, start, wanted, self._note, site)
+        if wanted:
             self._take(entries, wave.finals(entries), at, wave)
         self._finish([entry.number for entry in entries], rows)
 
@@ -154,14 +155,18 @@ class Sweep:
         if report := policy().progress:
             report(self.name, int(self.finished.sum()), self.finished.numel())
 
-    def _note(self, change: Change, changed: bool) -> None:
-        if changed:
-            self.changed.add(id(change))
+    def _note(self, change: Change, changed: Bool[Tensor, ""]) -> None:
+        if not change.noop:
+            self.noted.setdefault(id(change), []).append(changed)
 
     def _check_changed(self) -> None:
+        """The device is asked once for all that was noted."""
+        any_of = [torch.stack(seen).any() for seen in self.noted.values()]
+        found = torch.stack(any_of).tolist() if any_of else []
+        changed = {key for key, was in zip(self.noted, found, strict=True) if was}
         for cell in self.cells:
             for change in cell.changes:
-                noted = change.noop or id(change) in self.changed
+                noted = change.noop or id(change) in changed
                 if not noted and not self._changes_unseen(change, change is cell.changes[0]):
                     raise NotMeasured(
                         f"{self.name}: a change of {change.site} left it as it was in every "

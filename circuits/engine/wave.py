@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from einops import rearrange, repeat
@@ -23,7 +24,8 @@ from claimlens.circuits.engine.attention import (
     weighted,
 )
 from claimlens.circuits.engine.changes import OF_HEADS, Change, Kind, Site
-from claimlens.circuits.engine.entry import MLP, Entry, Note
+from claimlens.circuits.engine.entry import MLP, Entry, Note, added
+from claimlens.circuits.engine.rows import behind, queries_keys_values, turned
 from claimlens.circuits.engine.run import Run
 
 MLP_ROWS = 4096
@@ -34,14 +36,14 @@ MLP_ROWS = 4096
 class Wave:
     """Some cells in some prompts (`rows` of the sweep's) from position `start` on.
 
-    `read` are the positions whose final stream is wanted, in order, none before `start`; or a
-    `site` is, of every row from `start` on, and layers behind it are not computed.
+    `wanted` are the positions whose final stream is, in order, none before `start`; or a `site` is,
+    of every row from `start` on, and layers behind it are not computed.
     """
 
     run: Run
     rows: Int[Tensor, " batch"]
     start: int
-    read: Int[Tensor, " query"]
+    wanted: Sequence[int]
     note: Note
     site: Site | None = None
     active: list[Entry] = field(default_factory=list)
@@ -56,14 +58,24 @@ class Wave:
         for layer in range(waiting[0].layer, stop + 1):
             x, found = self._through(layer, x, [e for e in waiting if e.layer == layer])
         if self.site is None:
-            found = self._joined(found, [e for e in waiting if e.layer > stop], self.read)
+            found = self._joined(found, [e for e in waiting if e.layer > stop], self.wanted)
         order = {entry.number: place for place, entry in enumerate(self.active)}
         return found[[order[entry.number] for entry in entries]]
 
-    @property
-    def places(self) -> Int[Tensor, " row"]:
+    @cached_property
+    def span(self) -> range:
         """The positions that are computed."""
+        return range(self.start, self.run.pre[0].shape[1])
+
+    @cached_property
+    def places(self) -> Int[Tensor, " row"]:
+        """The same, where the model is."""
         return torch.arange(self.start, self.run.pre[0].shape[1], device=self.rows.device)
+
+    @cached_property
+    def read(self) -> Int[Tensor, " query"]:
+        """The wanted positions, where the model is."""
+        return torch.tensor(self.wanted, dtype=self.rows.dtype, device=self.rows.device)
 
     def _through(
         self, layer: int, x: Tensor, joining: Sequence[Entry]
@@ -73,7 +85,7 @@ class Wave:
         places = self.read if last else self.places
         before = [entry for entry in joining if entry.stage == "pre"]
         one_row = [e for e in before if e.changes_one_row(layer) and not self._reads(layer)]
-        x = self._joined(x, [e for e in before if e not in one_row], self.places)
+        x = self._joined(x, [e for e in before if e not in one_row], self.span)
         self._change("resid_pre", layer, x, self.places)
         if self.site is not None and self._reads(layer):
             return x, self._at(self.site, x)
@@ -90,7 +102,8 @@ class Wave:
             mid = stream + out
             between = [entry for entry in joining if entry.stage == "mid"]
             one_row = [e for e in between if not last and self._goes_ahead(e, layer)]
-            mid = self._joined(mid, [e for e in between if e not in one_row], places, layer)
+            rest = [e for e in between if e not in one_row]
+            mid = self._joined(mid, rest, self.wanted if last else self.span, layer)
             if one_row:
                 self.ahead.append((one_row, self._row_behind_mlp(one_row, layer)))
             after = mid + self._mlp(layer, mid, places)
@@ -108,8 +121,7 @@ class Wave:
         self, entries: Sequence[Entry], intact: Float[Tensor, "batch pos d_model"]
     ) -> Float[Tensor, "cell batch 1 d_model"]:
         """The one row of each cell that is another than the intact one."""
-        row = self.places[:1]
-        return intact[:, row] + torch.stack([entry.added(self.run, row) for entry in entries])
+        return intact[:, self.places[:1]] + added(entries, self.run, [self.start])
 
     def _row_behind_mlp(
         self, entries: Sequence[Entry], layer: int
@@ -128,28 +140,30 @@ class Wave:
     ) -> tuple[Tensor, Tensor]:
         """Cells that change one row before a layer: only its query, key and value are new."""
         run, parts, row = self.run, self.run.weights.layers[layer], self.places[:1]
-        q, k, v = self._turned(self._read(layer, changed, row, row), row, row)
+        q, k, v = turned(self.run, queries_keys_values(run, layer, changed), row, row)
         everything = Keys(run.turned_k[layer], run.v[layer], k, v, run.weights.narrow)
         new = (q[:, :, 0], k[:, :, 0], v[:, :, 0])
         shared = run.turned_q[layer][:, places]
-        z = attend_changed_row(shared, everything, places, self.start, new)
+        own = places is self.places or self.wanted[:1] == [self.start]
+        z = attend_changed_row(shared, everything, places, self.start, new, own)
         joined = repeat(run.pre[layer][:, places], "... -> cell ...", cell=len(entries)).clone()
-        joined[:, :, places == self.start] = changed
+        if own:
+            joined[:, :, :1] = changed
         self.active += entries
         written = parts.o(rearrange(z, "c b row head e -> c b row (head e)"))
         return torch.cat([stream, joined]), torch.cat([out, written])
 
     def _joined(
-        self, x: Tensor, entries: Sequence[Entry], places: Tensor, mid: int | None = None
+        self, x: Tensor, entries: Sequence[Entry], places: Sequence[int], mid: int | None = None
     ) -> Float[Tensor, "cell batch row d_model"]:
         """The stream with more cells behind those that it has; `mid`: between a layer's halves."""
         if not entries:
             return x
         self.active += entries
         intact = self.run.pre[entries[0].layer] if mid is None else self.run.mid(mid)
-        added = torch.stack([entry.added(self.run, places) for entry in entries])
-        added.add_(intact[:, places])
-        return torch.cat([x, added]) if len(x) else added
+        rows = self.places if places is self.span else self.read
+        joined = added(entries, self.run, places) + intact[:, rows]
+        return torch.cat([x, joined]) if len(x) else joined
 
     def _empty(self, places: Tensor) -> Float[Tensor, "0 batch row d_model"]:
         return self.run.pre[0][:, places][None][:0]
@@ -169,8 +183,8 @@ class Wave:
     def _z(self, layer: int, x: Tensor, places: Tensor) -> Tensor:
         """z of every head, changes made on the way."""
         made = self._qkv(layer, x, self.places, places)
-        q, k, v = self._turned(made, self.places, places)
-        keys = self._keys(layer, k, v)
+        q, k, v = turned(self.run, made, self.places, places)
+        keys = behind(self.run, layer, self.start, k, v)
         z = attend(q, keys, places)
         for place, _ in self._with("pattern", layer):
             one = slice(place, place + 1)
@@ -193,36 +207,13 @@ class Wave:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Queries of some rows, keys and values of all, before positions are applied; changes made
         on the way."""
-        q, k, v = self._read(layer, x, places, queries)
+        q, k, v = queries_keys_values(
+            self.run, layer, x, None if queries is places else queries - places[0]
+        )
         self._change("q", layer, q, queries)
         self._change("k", layer, k, places)
         self._change("v", layer, v, places)
         return q, k, v
-
-    def _read(
-        self, layer: int, x: Tensor, places: Tensor, queries: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """The same, no changes made."""
-        weights = self.run.weights
-        parts = weights.layers[layer]
-        read = parts.ln1(x)
-        asking = read if len(queries) == len(places) else read[:, :, queries - places[0]]
-        shape = "cell batch row (head e) -> cell batch row head e"
-        q = rearrange(parts.q(asking), shape, e=weights.d_head)
-        k, v = (rearrange(part(read), shape, e=weights.d_head) for part in (parts.k, parts.v))
-        return q, k, v
-
-    def _turned(
-        self, made: tuple[Tensor, Tensor, Tensor], places: Tensor, queries: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """The same with rotary positions, where the model has them."""
-        (q, k, v), rotary = made, self.run.rotary
-        return made if rotary is None else (rotary(q, queries), rotary(k, places), v)
-
-    def _keys(self, layer: int, k: Tensor, v: Tensor) -> Keys:
-        run, before = self.run, slice(0, self.start)
-        shared = run.turned_k[layer][:, before], run.v[layer][:, before]
-        return Keys(*shared, k, v, run.weights.narrow)
 
     def _mlp(self, layer: int, mid: Tensor, places: Tensor) -> Tensor:
         """What the MLP writes, a block of rows at a time; changes made on the way."""
@@ -254,7 +245,7 @@ class Wave:
 
     def _change_one(self, change: Change, old: Tensor, places: Tensor) -> None:
         new = change.applied(old, self.rows, places)
-        self.note(change, not torch.equal(new, old))
+        self.note(change, (new != old).any())
         old.copy_(new)
 
     def _at(self, site: Site, x: Tensor) -> Float[Tensor, "cell batch row *rest"]:
@@ -278,8 +269,8 @@ class Wave:
     def _patterns(self, layer: int, x: Tensor) -> Float[Tensor, "cell batch head row src"]:
         """The pattern of every cell."""
         made = self._qkv(layer, x, self.places, self.places)
-        q, k, v = self._turned(made, self.places, self.places)
-        keys = self._keys(layer, k, v)
+        q, k, v = turned(self.run, made, self.places, self.places)
+        keys = behind(self.run, layer, self.start, k, v)
         found = patterns(q, keys, self.places)
         for place, entry in self._with("pattern", layer):
             for change in entry.cell.at(layer, "pattern"):
