@@ -60,7 +60,18 @@ class Injections:
             read = after / (scale if self.norm == "frozen" else free) - before / scale
         intact = self.run.q[layer][rows, self.places, self.head.index]
         weights = query_weights(model, self.head).to(read.dtype)
-        return intact + (read @ weights).to(intact.dtype)
+        new = intact + (read @ weights).to(intact.dtype)
+        self._check_changed((new != intact).flatten(1).any(1).tolist())
+        return new
+
+    def _check_changed(self, changed: Sequence[bool]) -> None:
+        """Raise NotMeasured for a scale, other than 0, that changes no prompt's query."""
+        for scale, differs in zip(self.scales, changed, strict=True):
+            if scale and not differs:
+                raise NotMeasured(
+                    f"{scale:g} x vectors in the query of {self.head} at {self.at} changed "
+                    "nothing: the activation already was that; is the vector zero?"
+                )
 
     @cached_property
     def scores(self) -> Float[Tensor, "scale batch slot src"]:

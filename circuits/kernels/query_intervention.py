@@ -70,8 +70,7 @@ def inject(
     change = _change(model, prompts, head, scale * vector, norm, place)
 
     def apply(own: Float[Tensor, "batch slot n d"]) -> Float[Tensor, "batch slot n d"]:
-        new = own.clone()
-        read = change.of_input()
+        new, read = own.clone(), change.of_input()
         new[:, :, slot] += (read @ weights.to(read.dtype)).to(own.dtype)
         return new
 

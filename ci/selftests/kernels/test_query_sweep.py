@@ -154,6 +154,9 @@ def test_a_vector_of_zeros_changes_nothing_and_is_an_error(model: Any, clean: Pr
         NotMeasured, match="3 x vectors in the query of L2H0 at END changed nothing"
     ):
         logit_diff(nothing, clean)
+    for mode, _ in WAYS:
+        with using(Policy(mode=mode)), pytest.raises(NotMeasured, match="L2H0 at END changed noth"):
+            sweep(model, clean, [LAST], torch.zeros_like(vectors(clean)), [0.0, 3.0])
 
 
 def test_vectors_of_another_shape_are_an_error(model: Any, clean: Prompts) -> None:
