@@ -83,7 +83,7 @@ def patterns(
     k = rearrange(k, "(cell batch) head src e -> cell batch head src e", batch=q.shape[1])
     scores = einsum(q, k, "c b query head e, c b head src e -> c b head query src")
     unseen = torch.arange(keys.width, device=q.device) > places[:, None]
-    return _softmax((scores * q.shape[-1] ** -0.5).masked_fill(unseen, -torch.inf), keys)
+    return softmax((scores * q.shape[-1] ** -0.5).masked_fill(unseen, -torch.inf), keys.narrow)
 
 
 def weighted(
@@ -121,7 +121,7 @@ def attend_changed_row(
         scores[..., :1, :] = _scores(new_q[:, :, None], keys.shared_k)
         scores[..., :1, row] = _scores_with(new_q[:, :, None], new_k)
     unseen = torch.arange(keys.before, device=q.device) > places[:, None]
-    pattern = _softmax((scores * q.shape[-1] ** -0.5).masked_fill(unseen, -torch.inf), keys)
+    pattern = softmax((scores * q.shape[-1] ** -0.5).masked_fill(unseen, -torch.inf), keys.narrow)
     apart = rearrange(new_v - keys.shared_v[:, row], "c b g e -> c b g 1 e")
     shared = rearrange(keys.shared_v, "b src g e -> b g src e")
     by_group = rearrange(pattern, "c b (g s) query src -> b g (c s query) src", g=shared.shape[1])
@@ -154,8 +154,9 @@ def _scores_with(
     return rearrange(found, "c b g (s query) -> c b (g s) query", query=q.shape[-3])
 
 
-def _softmax(scores: Float[Tensor, "*rows src"], keys: Keys) -> Float[Tensor, "*rows src"]:
-    dtype = torch.float32 if keys.narrow else scores.dtype
+def softmax(scores: Float[Tensor, "*rows src"], narrow: bool) -> Float[Tensor, "*rows src"]:
+    """Probabilities of scores; rounded to float32 on the way in a `narrow` model."""
+    dtype = torch.float32 if narrow else scores.dtype
     return scores.softmax(-1, dtype=dtype).to(scores.dtype)
 
 
@@ -172,7 +173,7 @@ def _attend_one_row(
     )
     shared = each @ rearrange(keys.shared_k, "b src g e -> b g e src")
     scores = torch.cat([shared, rearrange(own, "b g c s -> b g (c s) 1")], -1)
-    pattern = (scores * q.shape[-1] ** -0.5).softmax(-1)
+    pattern = softmax(scores * q.shape[-1] ** -0.5, keys.narrow)
     z = pattern[..., :-1] @ rearrange(keys.shared_v, "b src g e -> b g src e")
     weight = rearrange(pattern[..., -1], "b g (c s) -> c b g s 1", c=q.shape[0])
     own_z = weight * keys.v[:, :, 0, :, None]

@@ -12,6 +12,7 @@ from einops import einsum
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from claimlens.circuits.engine.attention import softmax
 from claimlens.circuits.engine.changes import Cell, Site, replace
 from claimlens.circuits.engine.read import LogitDiff
 from claimlens.circuits.engine.run import Run
@@ -90,8 +91,7 @@ class Injections:
     @cached_property
     def pattern(self) -> Float[Tensor, "scale batch slot src"]:
         """Attention probabilities of the new queries."""
-        narrow = torch.float32 if self.run.weights.narrow else self.scores.dtype
-        return self.scores.softmax(-1, dtype=narrow).to(self.scores.dtype)
+        return softmax(self.scores, self.run.weights.narrow)
 
     def attention(
         self, src: Int[Tensor, "batch slot"], of: Literal["probability", "score"]

@@ -1,4 +1,4 @@
-"""Queries, keys and values of some rows of a layer, and the keys that stand before them."""
+"""Queries, keys and values of some rows of a layer."""
 
 from __future__ import annotations
 
@@ -6,21 +6,20 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from claimlens.circuits.engine.attention import Keys
-from claimlens.circuits.engine.run import Run
+from claimlens.circuits.engine.attention import Rotary
+from claimlens.circuits.engine.weights import Weights
 
 Made = tuple[Tensor, Tensor, Tensor]
 """Queries "cell batch query head d_head"; keys and values "cell batch row group d_head"."""
 
 
 def queries_keys_values(
-    run: Run,
+    weights: Weights,
     layer: int,
     x: Float[Tensor, "cell batch row d_model"],
     asking: Int[Tensor, " query"] | None = None,
 ) -> Made:
     """Keys and values of every row, queries of those `asking`; before rotary positions."""
-    weights = run.weights
     parts = weights.layers[layer]
     read = parts.ln1(x)
     shape = "cell batch row (head e) -> cell batch row head e"
@@ -30,14 +29,11 @@ def queries_keys_values(
 
 
 def turned(
-    run: Run, made: Made, places: Int[Tensor, " row"], queries: Int[Tensor, " query"]
+    rotary: Rotary | None,
+    made: Made,
+    places: Int[Tensor, " row"],
+    queries: Int[Tensor, " query"],
 ) -> Made:
     """The same with rotary positions, where the model has them."""
-    (q, k, v), rotary = made, run.rotary
+    q, k, v = made
     return made if rotary is None else (rotary(q, queries), rotary(k, places), v)
-
-
-def behind(run: Run, layer: int, start: int, k: Tensor, v: Tensor) -> Keys:
-    """Keys and values of rows from `start` on, behind the intact run's."""
-    shared = run.turned_k[layer][:, :start], run.v[layer][:, :start]
-    return Keys(*shared, k, v, run.weights.narrow)

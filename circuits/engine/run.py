@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -15,6 +15,7 @@ from torch import Tensor
 from claimlens.circuits.engine.attention import Keys, Rotary, attend, patterns
 from claimlens.circuits.engine.changes import OF_HEADS, Site
 from claimlens.circuits.engine.policy import Unsupported
+from claimlens.circuits.engine.rows import queries_keys_values, turned
 from claimlens.circuits.engine.weights import Weights, check_known, weights_of
 from claimlens.circuits.kernels.bridge import Bridge, weights_version
 from claimlens.circuits.kernels.cache import Edited, Model
@@ -28,6 +29,7 @@ CLOSE = {torch.float64: 1e-9, torch.float32: 1e-4}
 CLOSE_HALF = 5e-2
 _ROTARY = ("hook_cos", "hook_sin")
 
+_PER_LAYER = ("pre", "q", "k", "v", "z", "attn_out", "mlp_out", "turned_q", "turned_k")
 PerLayer = tuple[Float[Tensor, "batch pos ..."], ...]
 
 
@@ -62,7 +64,7 @@ class Run:
     @property
     def tensors(self) -> tuple[Tensor, ...]:
         """All that is kept, each once."""
-        every = {id(x): x for field in _per_layer() for x in getattr(self, field)}
+        every = {x.data_ptr(): x for field in _PER_LAYER for x in getattr(self, field)}
         return tuple(every.values())
 
     def part(self, rows: Int[Tensor, " batch"], width: int) -> Run:
@@ -71,8 +73,7 @@ class Run:
         in_order = torch.equal(rows, torch.arange(first, first + count, device=rows.device))
         index: Any = slice(first, first + count) if in_order else rows
         taken: dict[str, Any] = {
-            field: tuple(x[index][:, :width] for x in getattr(self, field))
-            for field in _per_layer()
+            field: tuple(x[index][:, :width] for x in getattr(self, field)) for field in _PER_LAYER
         }
         return replace(self, prompts=self.prompts.select(rows), **taken)
 
@@ -80,17 +81,23 @@ class Run:
         """What the MLP of a layer reads, before its norm."""
         return self.pre[layer] if self.weights.parallel else self.pre[layer] + self.attn_out[layer]
 
-    def keys(self, layer: int) -> Keys:
-        """Keys and values of a layer, none of them shared."""
-        k, v = self.turned_k[layer], self.v[layer]
-        return Keys(k[:, :0], v[:, :0], k[None], v[None], self.weights.narrow)
+    def behind(
+        self,
+        layer: int,
+        start: int,
+        k: Float[Tensor, "cell batch row group d_head"],
+        v: Float[Tensor, "cell batch row group d_head"],
+    ) -> Keys:
+        """Keys and values of rows from `start` on, behind those of this run."""
+        before = self.turned_k[layer][:, :start], self.v[layer][:, :start]
+        return Keys(*before, k, v, self.weights.narrow)
 
     def at(self, site: Site) -> Float[Tensor, "batch pos *rest"]:
         """The activation at a site; a pattern is "batch dst src"."""
         if site.kind == "pattern":
-            q, places = self.turned_q[site.layer], torch.arange(self.pre[0].shape[1])
-            found = patterns(q[None], self.keys(site.layer), places.to(q.device))
-            return found[0, :, site.head]
+            q, k, v = (of[site.layer][None] for of in (self.turned_q, self.turned_k, self.v))
+            places = torch.arange(q.shape[2], device=q.device)
+            return patterns(q, self.behind(site.layer, 0, k, v), places)[0, :, site.head]
         if site.kind == "neurons":
             layer = self.weights.layers[site.layer]
             with torch.no_grad():
@@ -223,7 +230,7 @@ def _seen(model: Bridge, prompts: Prompts) -> _Seen:
 
 def _forward(model: Bridge, weights: Weights, prompts: Prompts, rotary: Rotary | None) -> Run:
     steps = list(_steps(weights, prompts.tokens, rotary))
-    found = {field: tuple(step[field] for step in steps if field in step) for field in _per_layer()}
+    found = {field: tuple(step[field] for step in steps if field in step) for field in _PER_LAYER}
     return Run(model, weights_version(model), weights, prompts, rotary, **found)
 
 
@@ -233,28 +240,24 @@ def _steps(
     """Every activation, layer by layer; then the stream that comes out."""
     x = weights.embedded(tokens)
     places = torch.arange(tokens.shape[1], device=tokens.device)
-    for layer in weights.layers:
-        read = layer.ln1(x)
-        q, k, v = (
-            rearrange(part(read), "batch pos (head e) -> batch pos head e", e=weights.d_head)
-            for part in (layer.q, layer.k, layer.v)
-        )
-        turned_q, turned_k = (q, k) if rotary is None else (rotary(q, places), rotary(k, places))
-        keys = Keys(turned_k[:, :0], v[:, :0], turned_k[None], v[None], weights.narrow)
-        z = attend(turned_q[None], keys, places)[0]
+    for number, layer in enumerate(weights.layers):
+        made = queries_keys_values(weights, number, x[None])
+        turned_q, turned_k, v = turned(rotary, made, places, places)
+        keys = Keys(turned_k[0, :, :0], v[0, :, :0], turned_k, v, weights.narrow)
+        z = attend(turned_q, keys, places)[0]
         attn_out = layer.o(rearrange(z, "batch pos head e -> batch pos (head e)"))
         mid = x if weights.parallel else x + attn_out
-        mlp_out = layer.w_out(layer.neurons(layer.ln2(mid)))
+        mlp_out = layer.mlp(mid)
         yield {
             "pre": x,
-            "q": q,
-            "k": k,
-            "v": v,
+            "q": made[0][0],
+            "k": made[1][0],
+            "v": v[0],
             "z": z,
             "attn_out": attn_out,
             "mlp_out": mlp_out,
-            "turned_q": turned_q,
-            "turned_k": turned_k,
+            "turned_q": turned_q[0],
+            "turned_k": turned_k[0],
         }
         x = x + attn_out + mlp_out if weights.parallel else mid + mlp_out
     yield {"pre": x}
@@ -270,7 +273,3 @@ def _check_finite(run: Run) -> None:
                 f"the residual stream {where} is the first that is not finite; check the weights "
                 "and the dtype"
             )
-
-
-def _per_layer() -> list[str]:
-    return [field.name for field in fields(Run) if field.type in ("PerLayer", PerLayer)]

@@ -21,7 +21,8 @@ from claimlens.circuits.engine.entry import Draft, Entry, enter, enter_whole, se
 from claimlens.circuits.engine.policy import policy
 from claimlens.circuits.engine.read import Activation, ReadOut
 from claimlens.circuits.engine.run import Run, check_fresh
-from claimlens.circuits.engine.wave import MLP_ROWS, Wave
+from claimlens.circuits.engine.wave import Wave
+from claimlens.circuits.engine.weights import MLP_ROWS
 from claimlens.circuits.verdict import NotMeasured
 
 MAX_ROWS = 8192

@@ -25,11 +25,8 @@ from claimlens.circuits.engine.attention import (
 )
 from claimlens.circuits.engine.changes import OF_HEADS, Change, Kind, Site
 from claimlens.circuits.engine.entry import MLP, Entry, Note, added
-from claimlens.circuits.engine.rows import behind, queries_keys_values, turned
+from claimlens.circuits.engine.rows import queries_keys_values, turned
 from claimlens.circuits.engine.run import Run
-
-MLP_ROWS = 4096
-"""Rows that an MLP is computed for at a time: its neurons are four times as wide as the stream."""
 
 
 @dataclass(eq=False)
@@ -127,7 +124,7 @@ class Wave:
         self, entries: Sequence[Entry], layer: int
     ) -> Float[Tensor, "cell batch 1 d_model"]:
         parts, mid = self.run.weights.layers[layer], self._row(entries, self.run.mid(layer))
-        return mid + parts.w_out(parts.neurons(parts.ln2(mid)))
+        return mid + parts.mlp(mid)
 
     def _short(
         self,
@@ -140,7 +137,9 @@ class Wave:
     ) -> tuple[Tensor, Tensor]:
         """Cells that change one row before a layer: only its query, key and value are new."""
         run, parts, row = self.run, self.run.weights.layers[layer], self.places[:1]
-        q, k, v = turned(self.run, queries_keys_values(run, layer, changed), row, row)
+        q, k, v = turned(
+            self.run.rotary, queries_keys_values(run.weights, layer, changed), row, row
+        )
         everything = Keys(run.turned_k[layer], run.v[layer], k, v, run.weights.narrow)
         new = (q[:, :, 0], k[:, :, 0], v[:, :, 0])
         shared = run.turned_q[layer][:, places]
@@ -183,8 +182,8 @@ class Wave:
     def _z(self, layer: int, x: Tensor, places: Tensor) -> Tensor:
         """z of every head, changes made on the way."""
         made = self._qkv(layer, x, self.places, places)
-        q, k, v = turned(self.run, made, self.places, places)
-        keys = behind(self.run, layer, self.start, k, v)
+        q, k, v = turned(self.run.rotary, made, self.places, places)
+        keys = self.run.behind(layer, self.start, k, v)
         z = attend(q, keys, places)
         for place, _ in self._with("pattern", layer):
             one = slice(place, place + 1)
@@ -208,7 +207,7 @@ class Wave:
         """Queries of some rows, keys and values of all, before positions are applied; changes made
         on the way."""
         q, k, v = queries_keys_values(
-            self.run, layer, x, None if queries is places else queries - places[0]
+            self.run.weights, layer, x, None if queries is places else queries - places[0]
         )
         self._change("q", layer, q, queries)
         self._change("k", layer, k, places)
@@ -216,11 +215,9 @@ class Wave:
         return q, k, v
 
     def _mlp(self, layer: int, mid: Tensor, places: Tensor) -> Tensor:
-        """What the MLP writes, a block of rows at a time; changes made on the way."""
+        """What the MLP writes, changes made on the way."""
         parts = self.run.weights.layers[layer]
-        flat = rearrange(mid, "cell batch row d -> (cell batch row) d")
-        blocks = [parts.w_out(parts.neurons(parts.ln2(x))) for x in torch.split(flat, MLP_ROWS)]
-        out = torch.cat(blocks).reshape(mid.shape) if blocks else mid
+        out = parts.mlp(mid)
         for place, _ in self._with("neurons", layer):
             neurons = parts.neurons(parts.ln2(mid[place : place + 1]))
             self._change_of(place, "neurons", layer, neurons, places)
@@ -269,8 +266,8 @@ class Wave:
     def _patterns(self, layer: int, x: Tensor) -> Float[Tensor, "cell batch head row src"]:
         """The pattern of every cell."""
         made = self._qkv(layer, x, self.places, self.places)
-        q, k, v = turned(self.run, made, self.places, self.places)
-        keys = behind(self.run, layer, self.start, k, v)
+        q, k, v = turned(self.run.rotary, made, self.places, self.places)
+        keys = self.run.behind(layer, self.start, k, v)
         found = patterns(q, keys, self.places)
         for place, entry in self._with("pattern", layer):
             for change in entry.cell.at(layer, "pattern"):

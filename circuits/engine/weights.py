@@ -25,6 +25,8 @@ ARCHITECTURES = ("GPT2LMHeadModel", "LlamaForCausalLM", "GPTNeoXForCausalLM")
 NARROW = ("LlamaForCausalLM",)
 """Those whose softmax is in float32 whatever the dtype."""
 Norm = Callable[[Float[Tensor, "*rows d_model"]], Float[Tensor, "*rows d_model"]]
+MLP_ROWS = 4096
+"""Rows that an MLP is computed for at a time: its neurons are four times as wide as the stream."""
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu_new": partial(functional.gelu, approximate="tanh"),
     "gelu": functional.gelu,
@@ -62,6 +64,12 @@ class Layer:
     w_out: Linear
     gate: Linear | None
     act: Callable[[Tensor], Tensor]
+
+    def mlp(self, x: Float[Tensor, "*rows d_model"]) -> Float[Tensor, "*rows d_model"]:
+        """What the MLP writes for a stream, a block of rows at a time."""
+        flat = rearrange(x, "... d -> (...) d")
+        blocks = [self.w_out(self.neurons(self.ln2(part))) for part in torch.split(flat, MLP_ROWS)]
+        return torch.cat(blocks).reshape(x.shape)
 
     def neurons(self, normalised: Float[Tensor, "*rows d_model"]) -> Float[Tensor, "*rows d_mlp"]:
         """Activations of the MLP's neurons."""

@@ -7,15 +7,14 @@ what follows is free. `path_patch` with one receiver after the other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 
 import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from claimlens.circuits.engine.changes import Cell, Site, replace, z
+from claimlens.circuits.engine.changes import Cell, Kind, Site, replace, z
 from claimlens.circuits.engine.policy import either
 from claimlens.circuits.engine.read import read_out_of
 from claimlens.circuits.engine.run import Run, check_source, intact_run
@@ -27,6 +26,8 @@ from claimlens.circuits.kernels.path_patch import Mlps, path_effect
 from claimlens.circuits.metrics import logit_diff
 from claimlens.circuits.parts import Head, Prompts
 from claimlens.circuits.verdict import NotApplicable, NotMeasured
+
+_KINDS: dict[str, Kind] = {"q": "q", "k": "k", "v": "v"}
 
 
 def direct_paths(
@@ -45,7 +46,7 @@ def direct_paths(
     `into`, NotMeasured where the sender writes the same in both runs.
     """
     check_head(intact(model), sender)
-    if into not in ("q", "k", "v"):
+    if into not in _KINDS:
         raise ValueError(f"into={into!r}; expected one of q, k and v")
     later = [head for head in all_heads(intact(model)) if head.layer > sender.layer]
     if not later:
@@ -90,7 +91,7 @@ def _receivers(
         new = _read(run, layer, change, into)
         for index in range(run.weights.heads):
             whose = index if into == "q" else value_head(run.model, Head(layer, index))
-            yield Cell.of(replace(_SITES[into](layer, whose), new[:, :, whose], noop=True))
+            yield Cell.of(replace(Site(_KINDS[into], layer, whose), new[:, :, whose], noop=True))
         if mlps == "recomputed":
             change = _heard(run, layer, change)
 
@@ -114,13 +115,5 @@ def _heard(
     run: Run, layer: int, change: Float[Tensor, "batch pos d_model"]
 ) -> Float[Tensor, "batch pos d_model"]:
     """A change of the stream, with what a layer's MLP makes of it."""
-    parts = run.weights.layers[layer]
-    mlp_out = parts.w_out(parts.neurons(parts.ln2(run.mid(layer) + change)))
+    mlp_out = run.weights.layers[layer].mlp(run.mid(layer) + change)
     return change + mlp_out - run.mlp_out[layer]
-
-
-_SITES: dict[str, Callable[[int, int], Site]] = {
-    "q": partial(Site, "q"),
-    "k": partial(Site, "k"),
-    "v": partial(Site, "v"),
-}

@@ -58,39 +58,37 @@ def ablate_each_latent(
     """
     chosen = [check_latents(sae, [s] if isinstance(s, int) else s) for s in sets]
     check_hook(model, sae)
+    asked = _Asked(prompts, sae, chosen, at, rest, metric)
     return either(
-        "ablate_each_latent",
-        lambda: _by_engine(model, prompts, sae, chosen, at, rest, metric),
-        lambda: _by_hooks(model, prompts, sae, chosen, at, rest, metric),
+        "ablate_each_latent", lambda: _by_engine(model, asked), lambda: _by_hooks(model, asked)
     )
 
 
-def _by_hooks(
-    model: Model,
-    prompts: Prompts,
-    sae: Sae,
-    sets: Sequence[Sequence[int]],
-    at: str | Position,
-    rest: Rest,
-    metric: Metric,
-) -> Ablated:
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """What is ablated where, and what is read."""
+
+    prompts: Prompts
+    sae: Sae
+    sets: Sequence[Sequence[int]]
+    at: str | Position
+    rest: Rest
+    metric: Metric
+
+
+def _by_hooks(model: Model, asked: _Asked) -> Ablated:
     """The plain form: one run for each set."""
-    found = [metric(ablate_latents(model, sae, s, at, rest), prompts) for s in sets]
-    baseline = metric(model if rest == "raw" else splice(model, sae, at), prompts)
+    sae, at, prompts = asked.sae, asked.at, asked.prompts
+    edits = [ablate_latents(model, sae, s, at, asked.rest) for s in asked.sets]
+    found = [asked.metric(without, prompts) for without in edits]
+    baseline = asked.metric(model if asked.rest == "raw" else splice(model, sae, at), prompts)
     return Ablated(torch.stack(found), baseline)
 
 
-def _by_engine(
-    model: Model,
-    prompts: Prompts,
-    sae: Sae,
-    sets: Sequence[Sequence[int]],
-    at: str | Position,
-    rest: Rest,
-    metric: Metric,
-) -> Ablated:
-    read, site = read_out_of(metric, prompts), _site(sae)
-    run, index = intact_run(model, prompts), prompts.at(at)
+def _by_engine(model: Model, asked: _Asked) -> Ablated:
+    prompts, sae, sets, rest = asked.prompts, asked.sae, asked.sets, asked.rest
+    read, site = read_out_of(asked.metric, prompts), _site(sae)
+    run, index = intact_run(model, prompts), prompts.at(asked.at)
     rows = torch.arange(len(prompts), device=index.device)[:, None]
     latents = sae.encode(run.at(site)[rows, index])
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from claimlens.circuits.engine.patching import Grid, patched_by_engine
 from claimlens.circuits.engine.policy import either
+from claimlens.circuits.engine.read import Metric
 from claimlens.circuits.kernels.cache import (
     Edit,
     Edited,
@@ -25,8 +26,6 @@ from claimlens.circuits.parts import Position, Prompts
 from claimlens.circuits.verdict import NotMeasured
 
 _NO_POSITION_AXIS = ("hook_pattern", "hook_attn_scores")
-
-Metric = Callable[[Model, Prompts], Float[Tensor, " batch"]]
 
 
 @dataclass(frozen=True, eq=False)

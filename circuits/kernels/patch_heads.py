@@ -12,13 +12,13 @@ from torch import Tensor
 
 from claimlens.circuits.engine.changes import Cell, inside, replace, z
 from claimlens.circuits.engine.policy import either
-from claimlens.circuits.engine.read import read_out_of
+from claimlens.circuits.engine.read import Metric, read_out_of
 from claimlens.circuits.engine.run import check_source, intact_run
 from claimlens.circuits.engine.sweep import Sweep
 from claimlens.circuits.kernels.ablate import z_of
 from claimlens.circuits.kernels.bridge import all_heads
 from claimlens.circuits.kernels.cache import Edit, Edited, Model, edited, intact
-from claimlens.circuits.kernels.patch import Metric, check_sides, share_of_gap
+from claimlens.circuits.kernels.patch import check_sides, share_of_gap
 from claimlens.circuits.metrics import MIN_GAP, logit_diff
 from claimlens.circuits.parts import Head, Position, Prompts
 

@@ -2,21 +2,24 @@
 
 With all other heads frozen positions don't speak to each other: what a sender changes at END passes
 through the later MLPs at END alone, and these are few enough to run for all heads side by side.
+Heads of earlier layers wait for those of later ones, so that each MLP runs once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 
 import torch
 from einops import einsum, rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from claimlens.circuits.engine.frozen_paths import frozen_path_effects
 from claimlens.circuits.engine.policy import either
+from claimlens.circuits.engine.run import check_source, intact_run
 from claimlens.circuits.kernels.bridge import (
     Bridge,
+    all_heads,
     final_norm,
     input_norm,
     mlp,
@@ -28,15 +31,15 @@ from claimlens.circuits.kernels.bridge import (
     weights_version,
 )
 from claimlens.circuits.kernels.cache import Model, cache, edit_keys, intact
-from claimlens.circuits.kernels.memory import Cache, recalled
+from claimlens.circuits.kernels.memory import recalled
 from claimlens.circuits.kernels.path_patch import Mlps
 from claimlens.circuits.metrics import answer_tokens
-from claimlens.circuits.parts import Head, Prompts
+from claimlens.circuits.parts import Prompts
 from claimlens.circuits.verdict import NotApplicable
 
-Effects = Callable[[], Float[Tensor, "batch layer head"]]
 CLOSE = 1e-3
 """Largest disagreement with the model's own residual stream, as a share of it."""
+Effects = Callable[[], Float[Tensor, "batch layer head"]]
 
 
 def path_effects(
@@ -51,13 +54,13 @@ def path_effects(
     """
 
     def plain() -> Float[Tensor, "batch layer head"]:
-        return _effects(model, prompts, source, mlps)
+        return _effects(model, prompts, _by_hooks(model, prompts, source), mlps)
 
     def fast() -> Float[Tensor, "batch layer head"]:
         """An edited model's two runs are made with hooks; no head needs another in either case."""
         if edit_keys(model):
             return plain()
-        return frozen_path_effects(model, prompts, source, mlps == "recomputed")
+        return _effects(model, prompts, _by_engine(model, prompts, source), mlps)
 
     key = _key(model, prompts, source, mlps)
 
@@ -80,84 +83,113 @@ def _key(
     return ("path effects", *made_of, mlps)
 
 
+@dataclass(frozen=True, eq=False)
+class _Ends:
+    """What stands at END, layer by layer: the final stream, how z moves from one run to the other,
+    what an MLP is given and writes; and an MLP for other streams."""
+
+    final: Float[Tensor, "batch d_model"]
+    moved: list[Float[Tensor, "batch head d_head"]]
+    mlp_in: list[Float[Tensor, "batch d_model"]]
+    mlp_out: list[Float[Tensor, "batch d_model"]]
+    mlp: Callable[[int, Float[Tensor, "cell batch d_model"]], Float[Tensor, "cell batch d_model"]]
+
+    def heard(
+        self, layer: int, change: Float[Tensor, "cell batch d_model"]
+    ) -> Float[Tensor, "cell batch d_model"]:
+        """What a layer's MLP adds for each changed stream; exactly nothing for an unchanged one."""
+        added = self.mlp(layer, self.mlp_in[layer] + change) - self.mlp_out[layer]
+        return torch.where((change != 0).any(-1, keepdim=True), added, 0.0)
+
+
 def _effects(
-    model: Model, prompts: Prompts, source: Prompts, mlps: Mlps
+    model: Model, prompts: Prompts, ends: _Ends, mlps: Mlps
 ) -> Float[Tensor, "batch layer head"]:
-    end = _End(model, prompts)
-    others = cache(model, source, end.z_names)
-    clean = end.logit_diff(rearrange(end.stream[-1], "b d -> b 1 d"))
-    effects = []
-    for layer in range(len(end.mlp_in)):
-        change = end.written(layer, others)
-        if mlps == "recomputed":
-            change = end.through_mlps(layer, change)
-        effects.append(end.logit_diff(end.stream[-1][:, None] + change) - clean)
-    return torch.stack(effects, 1)
+    bridge, change = intact(model), ends.final[None][:0]
+    with torch.no_grad():
+        for layer, moved in enumerate(ends.moved):
+            sent = _written(bridge, layer, moved)
+            hears = change if parallel(bridge) else torch.cat([change, sent])
+            if mlps == "recomputed":
+                hears = hears + ends.heard(layer, hears)
+            change = torch.cat([hears, sent]) if parallel(bridge) else hears
+        found = _logit_diff(bridge, prompts, torch.cat([ends.final + change, ends.final[None]]))
+    effects = torch.where((change != 0).any(-1), found[:-1] - found[-1], 0.0)
+    return rearrange(effects, "(layer head) batch -> batch layer head", layer=len(ends.moved))
 
 
-class _End:
-    """The residual stream at END of one run, and how a change of it travels."""
+def _by_engine(model: Model, prompts: Prompts, source: Prompts) -> _Ends:
+    run, other = intact_run(model, prompts), intact_run(model, source)
+    check_source(run, other)
+    layers = range(run.layers)
+    return _Ends(
+        final=_at_end(run.pre[-1], prompts),
+        moved=[_at_end(other.z[n], prompts) - _at_end(run.z[n], prompts) for n in layers],
+        mlp_in=[_at_end(run.mid(n), prompts) for n in layers],
+        mlp_out=[_at_end(run.mlp_out[n], prompts) for n in layers],
+        mlp=lambda layer, x: run.weights.layers[layer].mlp(x),
+    )
 
-    def __init__(self, model: Model, prompts: Prompts) -> None:
-        self.model, self.prompts = model, prompts
-        self.bridge: Bridge = intact(model)
-        self.parallel = parallel(self.bridge)
-        layers = range(int(self.bridge.cfg.n_layers))
-        self.z_names = [f"blocks.{n}.attn.hook_z" for n in layers]
-        before = [f"blocks.{n}.hook_resid_pre" for n in layers]
-        wrote = [f"blocks.{n}.hook_attn_out" for n in layers]
-        last = f"blocks.{layers[-1]}.hook_resid_post"
-        run = cache(model, prompts, [*before, *wrote, *self.z_names, last])
-        self.stream = [self.at_end(run[name]) for name in (*before, last)]
-        self.z = [self.at_end(run[name]) for name in self.z_names]
-        self.mlp_in, self.mlp_out = [], []
-        for n in layers:
-            attention = self.at_end(run[wrote[n]])
-            self.mlp_in.append(self.stream[n] if self.parallel else self.stream[n] + attention)
-            self.mlp_out.append(self.mlp(n, self.mlp_in[n]))
-            self.check(n, self.stream[n] + attention + self.mlp_out[n])
 
-    def written(self, layer: int, others: Cache) -> Float[Tensor, "batch head d_model"]:
-        """What each head of a layer writes at END in another run, less what it writes here."""
-        change = self.at_end(others[self.z_names[layer]]) - self.z[layer]
-        heads = [Head(layer, index) for index in range(change.shape[1])]
-        weights = torch.stack([output_weights(self.bridge, head) for head in heads])
-        return einsum(change, weights, "b head d_head, head d_head d -> b head d")
+def _by_hooks(model: Model, prompts: Prompts, source: Prompts) -> _Ends:
+    """Raises NotApplicable where a layer of the model is not what is computed here."""
+    bridge = intact(model)
+    depth = int(bridge.cfg.n_layers)
+    z, wrote, before = (
+        [f"blocks.{n}.{name}" for n in range(depth)]
+        for name in ("attn.hook_z", "hook_attn_out", "hook_resid_pre")
+    )
+    streams = [*before, f"blocks.{depth - 1}.hook_resid_post"]
+    run, other = cache(model, prompts, [*streams, *wrote, *z]), cache(model, source, z)
 
-    def through_mlps(
-        self, layer: int, change: Float[Tensor, "batch head d_model"]
-    ) -> Float[Tensor, "batch head d_model"]:
-        """A change made by the heads of a layer, with all that later MLPs add to it."""
-        for n in range(layer + self.parallel, len(self.mlp_in)):
-            heard = self.mlp(n, self.mlp_in[n][:, None] + change)
-            change = change + heard - self.mlp_out[n][:, None]
-        return change
+    def written(layer: int, x: Float[Tensor, "*cell batch d"]) -> Float[Tensor, "*cell batch d"]:
+        return mlp(bridge, layer, input_norm(bridge, layer, x, "ln2"))
 
-    def logit_diff(self, final: Float[Tensor, "batch head d_model"]) -> Float[Tensor, "batch head"]:
-        """Logit difference that a final residual stream gives."""
-        unembed, bias = unembedding(self.bridge).T, unembedding_bias(self.bridge)
-        cap, normalised = soft_cap(self.bridge), final_norm(self.bridge, final)
-        answer, wrong = (
-            einsum(normalised, unembed[token], "b head d, b d -> b head") + bias[token][:, None]
-            for token in answer_tokens(self.prompts)
+    stream = [_at_end(run[name], prompts) for name in streams]
+    attention = [_at_end(run[name], prompts) for name in wrote]
+    heard = stream if parallel(bridge) else [a + b for a, b in zip(stream, attention, strict=False)]
+    mlp_out = [written(layer, heard[layer]) for layer in range(depth)]
+    for layer in range(depth):
+        _check(layer, stream[layer] + attention[layer] + mlp_out[layer], stream[layer + 1])
+    moved = [_at_end(other[name], prompts) - _at_end(run[name], prompts) for name in z]
+    return _Ends(stream[-1], moved, heard, mlp_out, written)
+
+
+def _written(
+    bridge: Bridge, layer: int, moved: Float[Tensor, "batch head d_head"]
+) -> Float[Tensor, "head batch d_model"]:
+    """Changes of z through each head's W_O."""
+    heads = [head for head in all_heads(bridge) if head.layer == layer]
+    weights = torch.stack([output_weights(bridge, head) for head in heads])
+    return einsum(moved, weights, "batch head e, head e d -> head batch d")
+
+
+def _logit_diff(
+    bridge: Bridge, prompts: Prompts, final: Float[Tensor, "cell batch d_model"]
+) -> Float[Tensor, "cell batch"]:
+    """Logit difference that a final residual stream gives."""
+    unembed, bias = unembedding(bridge).T, unembedding_bias(bridge)
+    cap, normalised = soft_cap(bridge), final_norm(bridge, final)
+    answer, wrong = (
+        einsum(normalised, unembed[token], "cell batch d, batch d -> cell batch") + bias[token]
+        for token in answer_tokens(prompts)
+    )
+    if cap is not None:
+        answer, wrong = (cap * torch.tanh(logit / cap) for logit in (answer, wrong))
+    return answer - wrong
+
+
+def _at_end(x: Float[Tensor, "batch pos ..."], prompts: Prompts) -> Float[Tensor, "batch ..."]:
+    """The rows of an activation at END."""
+    return x[torch.arange(len(x), device=x.device), prompts.at("END")[:, 0]]
+
+
+def _check(
+    layer: int, ours: Float[Tensor, "batch d_model"], theirs: Float[Tensor, "batch d_model"]
+) -> None:
+    """Raise NotApplicable where the model's layer is not what is computed here."""
+    if float((ours - theirs).abs().max()) > CLOSE * float(theirs.abs().max()):
+        raise NotApplicable(
+            f"layer {layer} does not add attention and an MLP of the normalised stream: the "
+            "model normalises what they write, or is edited there; use path_effect"
         )
-        if cap is not None:
-            answer, wrong = (cap * torch.tanh(logit / cap) for logit in (answer, wrong))
-        return answer - wrong
-
-    def mlp(self, layer: int, x: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d"]:
-        """What the MLP of a layer writes for a residual stream."""
-        return mlp(self.bridge, layer, input_norm(self.bridge, layer, x, "ln2"))
-
-    def at_end(self, x: Tensor) -> Tensor:
-        """The rows of an activation at END: [batch, pos, …] to [batch, …]."""
-        return x[torch.arange(len(x), device=x.device), self.prompts.at("END")[:, 0]]
-
-    def check(self, layer: int, ours: Float[Tensor, "batch d_model"]) -> None:
-        """Raise NotApplicable where the model's layer is not what is computed here."""
-        theirs = self.stream[layer + 1]
-        if float((ours - theirs).abs().max()) > CLOSE * float(theirs.abs().max()):
-            raise NotApplicable(
-                f"layer {layer} does not add attention and an MLP of the normalised stream: the "
-                "model normalises what they write, or is edited there; use path_effect"
-            )

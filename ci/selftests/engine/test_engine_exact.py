@@ -17,7 +17,7 @@ from claimlens.ci.selftests.engine.samples import (
     patched,
 )
 from claimlens.circuits.engine import sweep as engine
-from claimlens.circuits.engine import wave
+from claimlens.circuits.engine import wave, weights
 from claimlens.circuits.engine.changes import (
     KINDS,
     OF_HEADS,
@@ -129,7 +129,7 @@ def test_however_the_work_is_cut_the_values_are_the_same(
     whole = [sweep(run, cells, read) for read in reads]
     few = Policy(max_bytes=SMALL) if bound == "max_bytes" else Policy()
     monkeypatch.setattr(engine, "MAX_ROWS", 10 if bound == "MAX_ROWS" else engine.MAX_ROWS)
-    monkeypatch.setattr(wave, "MLP_ROWS", 3 if bound == "MLP_ROWS" else wave.MLP_ROWS)
+    monkeypatch.setattr(weights, "MLP_ROWS", 3 if bound == "MLP_ROWS" else weights.MLP_ROWS)
     with using(few):
         for read, wanted in zip(reads, whole, strict=True):
             torch.testing.assert_close(sweep(run, cells, read), wanted, atol=1e-12, rtol=0)
