@@ -7,7 +7,6 @@ from dataclasses import replace
 from functools import partial
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from claimlens.ci.benchmarks.memory import peak_of
 from claimlens.ci.benchmarks.plain_forwards import forward
@@ -15,7 +14,15 @@ from claimlens.ci.benchmarks.result import PeerTimes, Result
 from claimlens.ci.benchmarks.rows import Row
 from claimlens.ci.benchmarks.subject import Size, Subject
 from claimlens.ci.benchmarks.sweep import Build, Disagreement, check_agreement
-from claimlens.ci.benchmarks.timing import Clock, Repeat, Step, in_turn, interleaved, product
+from claimlens.ci.benchmarks.timing import (
+    Clock,
+    Repeat,
+    Step,
+    in_turn,
+    interleaved,
+    product,
+    with_operations,
+)
 from claimlens.circuits.engine.policy import Policy, using
 
 Measure = Callable[[str, Build], None]
@@ -39,8 +46,8 @@ def measure(row: Row, build: Build, subject: Subject, repeat: Repeat = in_turn) 
     sweep, device = build(subject), subject.clean.tokens.device
     peers = sweep.peers()
     cells = sweep.sample(row.sample)
-    with FlopCounterMode(display=False) as counter, using(Policy()) as policy:
-        ours = sweep.ours()
+    with using(Policy()) as policy:
+        ours, flops = with_operations(sweep.ours)
     started = sweep.started(subject)
     if len(ours) != sweep.cells:
         raise Disagreement(f"{row.name}: {len(ours)} cells of {sweep.cells}")
@@ -62,7 +69,7 @@ def measure(row: Row, build: Build, subject: Subject, repeat: Repeat = in_turn) 
         ours=times["ours"],
         peers={n: PeerTimes(times[n], k, gaps.get(n)) for n, k in counted.items()},
         product=times["product"],
-        flops=counter.get_total_flops(),
+        flops=flops,
         peak_mb=None,
     )
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import Any
 
 import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from claimlens.circuits.engine.linear import Linear, fuses
 
 ROWS, INNER, COLUMNS = 4096, 768, 3072
 PRODUCT_FLOPS = 2 * ROWS * INNER * COLUMNS
@@ -88,8 +94,21 @@ def ratio(slow: list[float], fast: list[float]) -> Spread:
 
 
 def product(device: torch.device) -> Step:
-    """A float32 matrix product whose speed is taken for the machine's peak."""
+    """A float32 matrix product whose speed is taken for the machine's peak: by the library that the
+    engine takes for products of this size."""
     generator = torch.Generator().manual_seed(0)
     left = torch.randn(ROWS, INNER, generator=generator).to(device)
-    right = torch.randn(INNER, COLUMNS, generator=generator).to(device)
-    return lambda: left @ right
+    right = Linear(torch.randn(INNER, COLUMNS, generator=generator).to(device), None)
+    return lambda: right(left)
+
+
+def with_operations(step: Callable[[], Tensor]) -> tuple[Tensor, int]:
+    """What a call gives, and the floating point operations of its matrix products."""
+    counted: dict[Any, Any] = {torch.ops.mkldnn._linear_pointwise: _of_fused} if fuses() else {}
+    with FlopCounterMode(display=False, custom_mapping=counted) as counter:
+        found = step()
+    return found, counter.get_total_flops()
+
+
+def _of_fused(x: Sequence[int], weight: Sequence[int], *_: object, **__: object) -> int:
+    return 2 * math.prod(x) * weight[0]

@@ -9,6 +9,7 @@ from torch import Tensor
 from claimlens.circuits.engine.attention import Rotary
 from claimlens.circuits.engine.weights import Weights
 
+_BY_HEAD = "cell batch row (head e) -> cell batch row head e"
 Made = tuple[Tensor, Tensor, Tensor]
 """Queries "cell batch query head d_head"; keys and values "cell batch row group d_head"."""
 
@@ -22,10 +23,16 @@ def queries_keys_values(
     """Keys and values of every row, queries of those `asking`; before rotary positions."""
     parts = weights.layers[layer]
     read = parts.ln1(x)
-    shape = "cell batch row (head e) -> cell batch row head e"
-    q = rearrange(parts.q(read if asking is None else read[:, :, asking]), shape, e=weights.d_head)
-    k, v = (rearrange(part(read), shape, e=weights.d_head) for part in (parts.k, parts.v))
+    q = queries(weights, layer, read if asking is None else read[:, :, asking])
+    k, v = (rearrange(part(read), _BY_HEAD, e=weights.d_head) for part in (parts.k, parts.v))
     return q, k, v
+
+
+def queries(
+    weights: Weights, layer: int, read: Float[Tensor, "cell batch query d_model"]
+) -> Float[Tensor, "cell batch query head d_head"]:
+    """Queries of a normalised stream, before rotary positions."""
+    return rearrange(weights.layers[layer].q(read), _BY_HEAD, e=weights.d_head)
 
 
 def turned(

@@ -89,8 +89,11 @@ class Run:
         v: Float[Tensor, "cell batch row group d_head"],
     ) -> Keys:
         """Keys and values of rows from `start` on, behind those of this run."""
-        before = self.turned_k[layer][:, :start], self.v[layer][:, :start]
-        return Keys(*before, k, v, self.weights.narrow)
+        return Keys(*self.before(layer, start), k, v, self.weights.narrow)
+
+    def before(self, layer: int, start: int) -> tuple[Tensor, Tensor]:
+        """Keys and values "batch row group d_head" of the rows before `start`."""
+        return self.turned_k[layer][:, :start], self.v[layer][:, :start]
 
     def at(self, site: Site) -> Float[Tensor, "batch pos *rest"]:
         """The activation at a site; a pattern is "batch dst src"."""

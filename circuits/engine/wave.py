@@ -16,16 +16,11 @@ from einops import rearrange, repeat
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from claimlens.circuits.engine.attention import (
-    Keys,
-    attend,
-    attend_changed_row,
-    patterns,
-    weighted,
-)
+from claimlens.circuits.engine.attention import Keys, attend, attend_changed_row, patterns, weighted
 from claimlens.circuits.engine.changes import OF_HEADS, Change, Kind, Site
 from claimlens.circuits.engine.entry import MLP, Entry, Note, added
-from claimlens.circuits.engine.rows import queries_keys_values, turned
+from claimlens.circuits.engine.one_query import attend_unmade
+from claimlens.circuits.engine.rows import queries, queries_keys_values, turned
 from claimlens.circuits.engine.run import Run
 
 
@@ -181,6 +176,8 @@ class Wave:
 
     def _z(self, layer: int, x: Tensor, places: Tensor) -> Tensor:
         """z of every head, changes made on the way."""
+        if self._asks_once(layer, places):
+            return self._z_of_one(layer, x, places)
         made = self._qkv(layer, x, self.places, places)
         q, k, v = turned(self.run.rotary, made, self.places, places)
         keys = self.run.behind(layer, self.start, k, v)
@@ -189,6 +186,21 @@ class Wave:
             one = slice(place, place + 1)
             own = Keys(keys.shared_k, keys.shared_v, keys.k[one], keys.v[one], keys.narrow)
             z[one] = weighted(self._pattern(layer, place, q[one], own, places), own)
+        self._change("z", layer, z, places)
+        return z
+
+    def _asks_once(self, layer: int, places: Tensor) -> bool:
+        """Whether keys and values serve one query alone, and nobody asks for them."""
+        asked = any(e.coming(layer, "k", "v", "pattern") for e in self.active)
+        one = places is not self.places and self.wanted == [self.span[-1]] != [self.start]
+        return one and self.run.rotary is None and not asked
+
+    def _z_of_one(self, layer: int, x: Tensor, places: Tensor) -> Tensor:
+        """The same where the last row alone asks."""
+        weights, read = self.run.weights, self.run.weights.layers[layer].ln1(x)
+        q = queries(weights, layer, read[:, :, -1:])
+        self._change("q", layer, q, places)
+        z = attend_unmade(q, read, self.run, layer, self.start)
         self._change("z", layer, z, places)
         return z
 

@@ -18,6 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
+from claimlens.circuits.engine.linear import ACTIVATIONS, Activation, Linear
 from claimlens.circuits.engine.policy import Unsupported
 from claimlens.circuits.kernels.bridge import Bridge, embeds_positions, parallel, soft_cap
 
@@ -25,29 +26,8 @@ ARCHITECTURES = ("GPT2LMHeadModel", "LlamaForCausalLM", "GPTNeoXForCausalLM")
 NARROW = ("LlamaForCausalLM",)
 """Those whose softmax is in float32 whatever the dtype."""
 Norm = Callable[[Float[Tensor, "*rows d_model"]], Float[Tensor, "*rows d_model"]]
-MLP_ROWS = 4096
+MLP_ROWS = 2048
 """Rows that an MLP is computed for at a time: its neurons are four times as wide as the stream."""
-_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "gelu_new": partial(functional.gelu, approximate="tanh"),
-    "gelu": functional.gelu,
-    "silu": functional.silu,
-    "relu": functional.relu,
-}
-
-
-@dataclass(frozen=True, eq=False)
-class Linear:
-    """x W + b."""
-
-    weight: Float[Tensor, "d_in d_out"]
-    bias: Float[Tensor, " d_out"] | None
-
-    def __call__(self, x: Float[Tensor, "*rows d_in"]) -> Float[Tensor, "*rows d_out"]:
-        """x W + b, row by row."""
-        flat = rearrange(x, "... d -> (...) d")
-        bias = self.bias
-        out = flat @ self.weight if bias is None else torch.addmm(bias, flat, self.weight)
-        return out.reshape(*x.shape[:-1], self.weight.shape[1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +43,7 @@ class Layer:
     w_in: Linear
     w_out: Linear
     gate: Linear | None
-    act: Callable[[Tensor], Tensor]
+    act: Activation
 
     def mlp(self, x: Float[Tensor, "*rows d_model"]) -> Float[Tensor, "*rows d_model"]:
         """What the MLP writes for a stream, a block of rows at a time."""
@@ -74,8 +54,8 @@ class Layer:
     def neurons(self, normalised: Float[Tensor, "*rows d_model"]) -> Float[Tensor, "*rows d_mlp"]:
         """Activations of the MLP's neurons."""
         if self.gate is None:
-            return self.act(self.w_in(normalised))
-        return self.act(self.gate(normalised)) * self.w_in(normalised)
+            return self.w_in(normalised, self.act)
+        return self.gate(normalised, self.act) * self.w_in(normalised)
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +115,7 @@ def check_known(model: Bridge) -> None:
     cfg = model.cfg
     if (name := str(getattr(cfg, "architecture", None))) not in ARCHITECTURES:
         raise Unsupported(f"the architecture {name}; it knows {', '.join(ARCHITECTURES)}")
-    if str(cfg.act_fn) not in _ACTIVATIONS:
+    if str(cfg.act_fn) not in ACTIVATIONS:
         raise Unsupported(f"the activation function {cfg.act_fn}")
     if soft_cap(model) is not None or float(getattr(cfg, "attn_scores_soft_cap", -1) or -1) > 0:
         raise Unsupported("soft-capped scores or logits")
@@ -163,7 +143,7 @@ def _layer(model: Bridge, block: Any) -> Layer:
         w_in=Linear(mlp.W_in.detach(), _given(mlp, "b_in")),
         w_out=Linear(mlp.W_out.detach(), _given(mlp, "b_out")),
         gate=Linear(mlp.W_gate.detach(), _given(mlp, "b_gate")) if gated else None,
-        act=_ACTIVATIONS[str(model.cfg.act_fn)],
+        act=ACTIVATIONS[str(model.cfg.act_fn)],
     )
 
 

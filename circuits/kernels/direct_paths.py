@@ -15,11 +15,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from claimlens.circuits.engine.changes import Cell, Kind, Site, replace, z
+from claimlens.circuits.engine.linear import Linear
 from claimlens.circuits.engine.policy import either
 from claimlens.circuits.engine.read import read_out_of
 from claimlens.circuits.engine.run import Run, check_source, intact_run
 from claimlens.circuits.engine.sweep import Sweep
-from claimlens.circuits.engine.weights import Linear
 from claimlens.circuits.kernels.bridge import all_heads, check_head, value_head
 from claimlens.circuits.kernels.cache import Model, intact
 from claimlens.circuits.kernels.path_patch import Mlps, path_effect
