@@ -15,9 +15,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from claimlens.circuits.engine.linear import Linear, fuses
 
-ROWS, INNER, COLUMNS = 4096, 768, 3072
+ROWS, INNER, COLUMNS = 2048, 3072, 768
 PRODUCT_FLOPS = 2 * ROWS * INNER * COLUMNS
-"""Of the product that a peak is measured by: an MLP's first matrix, with many tokens."""
+"""Of the product that a peak is measured by: an MLP's second matrix, with many tokens."""
 
 Step = Callable[[], object]
 Repeat = Callable[[Step, Step, int], None]
