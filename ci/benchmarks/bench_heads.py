@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pytest
+from torch import Tensor
 
 from claimlens.ci.benchmarks.harness import Measure
 from claimlens.ci.benchmarks.hook_loops import Hooks, cached, hook_loop, own_function, put
@@ -16,53 +17,36 @@ from claimlens.circuits.kernels.patch_heads import patch_heads
 
 def all_positions(subject: Subject) -> Sweep:
     """What each head writes, everywhere, taken from the clean run."""
-    shape = (subject.size.layers, subject.size.heads)
-
-    def index(cell: int) -> tuple[int, ...]:
-        return unravel(cell, shape)
-
-    def peers() -> Mapping[str, Peer]:
-        name = "get_act_patch_attn_head_out_all_pos"
-        return {
-            "TransformerLens": own_function(subject, name, "attn.hook_z", index),
-            "run_with_hooks": _loop(subject, ALL),
-            **nnsight_peers(subject),
-        }
-
-    clean, corrupted = subject.clean, subject.corrupted
-    return Sweep(
-        cells=shape[0] * shape[1],
-        ours=lambda: by_cell(patch_heads(subject.bridge, clean, corrupted).effect),
-        peers=peers,
-        prompts=corrupted,
-        cached=(clean, corrupted),
-    )
+    return _every_head(subject, "get_act_patch_attn_head_out_all_pos")
 
 
 def last_position(subject: Subject) -> Sweep:
     """What each head writes at END, taken from the clean run."""
-    shape, end = (subject.size.layers, subject.size.heads), subject.size.tokens - 1
+    end = subject.size.tokens - 1
+    return _every_head(subject, "get_act_patch_attn_head_out_by_pos", end)
+
+
+def _every_head(subject: Subject, function: str, at: int | None = None) -> Sweep:
+    """One value a head; `function` of TransformerLens takes it at all positions or at one."""
+    shape, where = (subject.size.layers, subject.size.heads), ALL if at is None else at
+    clean, corrupted = subject.clean, subject.corrupted
 
     def index(cell: int) -> tuple[int, ...]:
         layer, head = unravel(cell, shape)
-        return layer, end, head
+        return (layer, head) if at is None else (layer, at, head)
+
+    def ours() -> Tensor:
+        label = None if at is None else "END"
+        return by_cell(patch_heads(subject.bridge, clean, corrupted, at=label).effect)
 
     def peers() -> Mapping[str, Peer]:
-        name = "get_act_patch_attn_head_out_by_pos"
         return {
-            "TransformerLens": own_function(subject, name, "attn.hook_z", index),
-            "run_with_hooks": _loop(subject, end),
-            **nnsight_peers(subject, [end]),
+            "TransformerLens": own_function(subject, function, "attn.hook_z", index),
+            "run_with_hooks": _loop(subject, where),
+            **nnsight_peers(subject, [where]),
         }
 
-    clean, corrupted = subject.clean, subject.corrupted
-    return Sweep(
-        cells=shape[0] * shape[1],
-        ours=lambda: by_cell(patch_heads(subject.bridge, clean, corrupted, at="END").effect),
-        peers=peers,
-        prompts=corrupted,
-        cached=(clean, corrupted),
-    )
+    return Sweep(shape[0] * shape[1], ours, peers, corrupted, cached=(clean, corrupted))
 
 
 def _loop(subject: Subject, where: slice | int) -> Peer:

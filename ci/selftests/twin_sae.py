@@ -18,9 +18,16 @@ LATENTS = 40
 ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture)
 
 
-def random_sae(architecture: Architecture, hook: str, width: int, **changes: Any) -> Sae:
+def random_sae(
+    architecture: Architecture,
+    hook: str,
+    width: int,
+    latents: int = LATENTS,
+    generator: torch.Generator | None = None,
+    **changes: Any,
+) -> Sae:
     """An SAE in float64 that has every weight an architecture may need."""
-    generator = torch.Generator().manual_seed(3)
+    generator = generator or torch.Generator().manual_seed(3)
 
     def random(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator, dtype=torch.float64)
@@ -28,15 +35,15 @@ def random_sae(architecture: Architecture, hook: str, width: int, **changes: Any
     whole = Sae(
         hook=hook,
         architecture=architecture,
-        W_enc=random(width, LATENTS) / width**0.5,
-        W_dec=random(LATENTS, width) / width**0.5,
+        W_enc=random(width, latents) / width**0.5,
+        W_dec=random(latents, width) / width**0.5,
         b_dec=0.1 * random(width),
-        b_enc=0.1 * random(LATENTS),
+        b_enc=0.1 * random(latents),
         k=5,
-        threshold=0.2 * random(LATENTS).abs(),
-        b_gate=0.1 * random(LATENTS),
-        b_mag=0.1 * random(LATENTS),
-        r_mag=0.1 * random(LATENTS),
+        threshold=0.2 * random(latents).abs(),
+        b_gate=0.1 * random(latents),
+        b_mag=0.1 * random(latents),
+        r_mag=0.1 * random(latents),
     )
     return replace(whole, **changes)
 

@@ -59,7 +59,7 @@ def patch_heads(
     places = None if at is None else (clean.at(at), corrupted.at(at))
     effect, gap = either(
         "patch_heads",
-        lambda: _by_engine(model, clean, corrupted, [places], metric),
+        lambda: _by_engine("patch_heads", model, clean, corrupted, [places], metric),
         lambda: _by_hooks(model, clean, corrupted, [places], metric),
     )
     return HeadPatching(effect[..., 0], gap)
@@ -74,7 +74,7 @@ def patch_heads_by_position(
     places = [(column, column) for column in columns]
     effect, gap = either(
         "patch_heads_by_position",
-        lambda: _by_engine(model, clean, corrupted, places, metric),
+        lambda: _by_engine("patch_heads_by_position", model, clean, corrupted, places, metric),
         lambda: _by_hooks(model, clean, corrupted, places, metric),
     )
     return HeadPatching(effect, gap)
@@ -86,7 +86,12 @@ Effects = tuple[Float[Tensor, "batch layer head place"], Float[Tensor, " batch"]
 
 
 def _by_engine(
-    model: Model, clean: Prompts, corrupted: Prompts, places: Sequence[Places], metric: Metric
+    sweep: str,
+    model: Model,
+    clean: Prompts,
+    corrupted: Prompts,
+    places: Sequence[Places],
+    metric: Metric,
 ) -> Effects:
     read, read_clean = read_out_of(metric, corrupted), read_out_of(metric, clean)
     run, source = intact_run(model, corrupted), intact_run(model, clean)
@@ -101,7 +106,7 @@ def _by_engine(
         return Cell.of(replace(z(head), value[rows, where[0]], there, noop=True))
 
     cells = [cell(head, where) for head in all_heads(intact(model)) for where in places]
-    swept = Sweep(run, cells, read, "patch_heads")
+    swept = Sweep(run, cells, read, sweep)
     before = swept.intact()[:, 0]
     effect = rearrange(
         swept.result()[..., 0] - before,

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from claimlens.ci.selftests.engine import models, twin_sweep
 from claimlens.ci.selftests.engine.models import SHAPES, Dtype, Family, Shape
+from claimlens.ci.selftests.twin_sae import random_sae
 from claimlens.circuits.engine.changes import (
     KINDS,
     Cell,
@@ -31,7 +32,7 @@ from claimlens.circuits.engine.read import Activation, LogitDiff, Logits, LogPro
 from claimlens.circuits.engine.run import Run
 from claimlens.circuits.kernels.cache import cache as hooked_run
 from claimlens.circuits.kernels.memory import Cache
-from claimlens.circuits.kernels.sae import Architecture, Sae
+from claimlens.circuits.kernels.sae import Architecture
 from claimlens.circuits.parts import Prompts
 from claimlens.fixtures.default.words import VOCABULARY
 
@@ -209,7 +210,8 @@ def _change(draft: ChangeDraft, here: Ground) -> Change:
     if draft.how == "scale" or (draft.how == "latents" and draft.site.head is not None):
         return scale(draft.site, draft.factor, at)
     if draft.how == "latents":
-        sae = _sae(draft, there.shape[-1], generator)
+        width, hook = there.shape[-1], draft.site.hook
+        sae = random_sae(draft.sae, hook, width, LATENTS, generator, k=4)
         chosen = torch.randperm(LATENTS, generator=generator)[:3].tolist()
         return scale_latents(sae, chosen, draft.factor, at)
     if draft.how != "source":
@@ -218,25 +220,6 @@ def _change(draft: ChangeDraft, here: Ground) -> Change:
     if at is not None:
         there = there[torch.arange(len(at))[:, None], at]
     return (add if draft.how == "add" else replace)(draft.site, there, at)
-
-
-def _sae(draft: ChangeDraft, width: int, generator: torch.Generator) -> Sae:
-    def random(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=generator, dtype=torch.float64)
-
-    return Sae(
-        hook=draft.site.hook,
-        architecture=draft.sae,
-        W_enc=random(width, LATENTS) / width**0.5,
-        W_dec=random(LATENTS, width) / width**0.5,
-        b_dec=0.1 * random(width),
-        b_enc=0.1 * random(LATENTS),
-        k=4,
-        threshold=0.2 * random(LATENTS).abs(),
-        b_gate=0.1 * random(LATENTS),
-        b_mag=0.1 * random(LATENTS),
-        r_mag=0.1 * random(LATENTS),
-    )
 
 
 def _read(draft: ReadDraft, here: Ground) -> ReadOut | Activation:
