@@ -45,6 +45,11 @@ def outcome_of(record: ClaimRecord) -> Outcome:
     return Outcome("failed", category, LETTERS[verdict], verdict.upper())
 
 
+def failed(record: ClaimRecord) -> bool:
+    """Whether a claim is red."""
+    return outcome_of(record).outcome == "failed"
+
+
 def explanation(record: ClaimRecord) -> str:
     """What a claim that is not green prints in place of a traceback."""
     lines = [record.statement.split("\n\n")[0].replace("\n", " "), ""]

@@ -1,4 +1,8 @@
-"""The run file: a header line, and one fsynced JSON line per finished claim."""
+"""The run file: a header line, and one fsynced JSON line per finished claim.
+
+Lines are only ever appended, each in one write: a killed process leaves at most one half line, the
+last. `run_files.py` reads it, `recovery.py` mends what something else has damaged.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +10,20 @@ import json
 import os
 import platform
 import secrets
-from collections.abc import Iterator
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from claimlens.circuits.record import SCHEMA, ClaimRecord
+from filelock import FileLock, Timeout
+
+from claimlens.circuits.record import SCHEMA, ClaimRecord, PromptsRecord
+
+
+class Busy(OSError):
+    """Another process writes this run."""
 
 
 @dataclass
@@ -21,40 +31,91 @@ class RunFile:
     """One run's results on disk; every line that was written survives a kill."""
 
     path: Path
-    _stream: IO[str]
+    _descriptor: int
+    _lock: FileLock
+    _told: set[str] = field(default_factory=set)
 
     @classmethod
-    def create(cls, folder: Path, options: dict[str, Any]) -> RunFile:
-        """Open `<utc>-<id>.jsonl` in `folder` and write its header; raises OSError."""
+    def create(
+        cls, folder: Path, options: dict[str, Any], arguments: Sequence[str] = ()
+    ) -> RunFile:
+        """Open `<utc>-<id>.jsonl` in `folder` and write its header; raises OSError.
+
+        `arguments` are those of the command that runs, so that it can be told how to go on.
+        """
         _make(folder)
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         path = folder / f"{stamp}-{secrets.token_hex(4)}.jsonl"
-        run = cls(path, path.open("x", encoding="utf-8"))
+        run = cls._open(path, os.O_CREAT | os.O_EXCL)
         run._write(
             {
                 "type": "run",
                 "schema": SCHEMA,
                 "id": path.stem,
-                "started": datetime.now(UTC).isoformat(timespec="seconds"),
+                "started": _now(),
                 "platform": platform.platform(),
                 "python": platform.python_version(),
                 "options": options,
+                "arguments": [*arguments],
             }
         )
+        _sync_folder(folder)
         return run
+
+    @classmethod
+    def reopen(cls, path: Path, intact: int, told: set[str]) -> RunFile:
+        """Go on writing behind the first `intact` bytes; `told` are the prompts it has.
+
+        Raises Busy where another process is writing it, OSError.
+        """
+        run = cls._open(path, 0)
+        os.truncate(run._descriptor, intact)
+        run._told |= told
+        run._write({"type": "resumed", "at": _now()})
+        return run
+
+    @classmethod
+    def _open(cls, path: Path, flags: int) -> RunFile:
+        lock = _lock(path)
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | flags, 0o666)
+        except OSError:
+            lock.release()
+            raise
+        return cls(path, descriptor, lock)
 
     def add(self, record: ClaimRecord) -> None:
         """Append one finished claim and sync it to disk."""
         self._write({"type": "claim", **record.to_json()})
 
+    def add_prompts(self, prompts: PromptsRecord) -> None:
+        """Append the prompts that claims name by digest, once."""
+        if prompts.digest not in self._told:
+            self._write({"type": "prompts", **prompts.to_json()}, sync=False)
+            self._told.add(prompts.digest)
+
+    def finish(self, facts: dict[str, Any]) -> None:
+        """Say that the run came to its end, and how."""
+        self._write({"type": "end", "at": _now(), **facts})
+
     def close(self) -> None:
         """Close the file; nothing is pending."""
-        self._stream.close()
+        os.close(self._descriptor)
+        self._lock.release()
 
-    def _write(self, line: dict[str, Any]) -> None:
-        self._stream.write(json.dumps(line, allow_nan=False) + "\n")
-        self._stream.flush()
-        os.fsync(self._stream.fileno())
+    def _write(self, line: dict[str, Any], sync: bool = True) -> None:
+        """One whole line, or none: what a full disk cut short is taken back."""
+        data = (json.dumps(line, allow_nan=False) + "\n").encode("ascii")
+        before = os.fstat(self._descriptor).st_size
+        try:
+            while data:
+                data = data[os.write(self._descriptor, data) :]
+            if sync:
+                os.fsync(self._descriptor)
+        except OSError:
+            with suppress(OSError):
+                os.truncate(self._descriptor, before)
+            raise
 
 
 def _make(folder: Path) -> None:
@@ -65,40 +126,27 @@ def _make(folder: Path) -> None:
             file.write("*\n")
 
 
-def read_run(path: Path) -> tuple[dict[str, Any], list[ClaimRecord]]:
-    """Header and records of a run file; raises ValueError at the first line that is not intact."""
-    lines = _lines(path)
-    _, header = next(lines, (1, {}))
-    if header.get("type") != "run":
-        raise ValueError(f"{path} is not a run file: its first line is no header")
-    return header, [_record(path, number, line) for number, line in lines]
-
-
-def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Number and object of each line; a line ends with a newline and nothing else."""
-    content = path.read_bytes()
-    if not content:
-        return
-    for number, text in enumerate(content.removesuffix(b"\n").split(b"\n"), 1):
-        try:
-            line = json.loads(text.decode("utf-8"), parse_constant=_refuse)
-        except ValueError as error:
-            raise ValueError(f"{path}, line {number} is damaged: {error}") from error
-        if not isinstance(line, dict):
-            raise ValueError(f"{path}, line {number} is no JSON object")
-        yield number, line
-
-
-def _refuse(constant: str) -> float:
-    raise ValueError(f"{constant} is no JSON number")
-
-
-def _record(path: Path, number: int, line: dict[str, Any]) -> ClaimRecord:
-    if line.get("type") != "claim":
-        raise ValueError(
-            f"{path}, line {number}: a line of type {line.get('type')!r}; expected 'claim'"
-        )
+def _lock(path: Path) -> FileLock:
+    """Held while a run is written. Its file stays: to delete one could split those who wait."""
+    locks = path.parent / ".locks"
+    _make(locks)
+    lock = FileLock(locks / f"{path.stem}.lock", timeout=0)
     try:
-        return ClaimRecord.from_json({k: v for k, v in line.items() if k != "type"})
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{path}, line {number}: {error}") from error
+        lock.acquire()
+    except Timeout as error:
+        raise Busy(f"{path.name} is being written by another process") from error
+    return lock
+
+
+def _sync_folder(folder: Path) -> None:
+    """A new file's name is on disk too; some file systems cannot be asked for that."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -5,17 +5,57 @@ This is what the fixtures write, the store keeps and the terminal, the gate and 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+import base64
+import binascii
+import hashlib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, Self, get_args
 
-SCHEMA = 1
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+from claimlens.circuits.plain import check, read
+
+Word = Literal["holds", "refuted", "undecided", "not specific", "not measured", "not applicable"]
+"""The verdicts of a claim."""
+WORDS: tuple[Word, ...] = get_args(Word)
+SCHEMA = 2
 AS_ASKED = "hooks: as asked"
 """The way of a sweep that was to go by hooks."""
 
 
 @dataclass
+class PromptsRecord:
+    """Prompts that values were measured on; kept once a run, under the digest of all the rest."""
+
+    digest: str
+    ids: list[str]
+    templates: list[str]
+    texts: list[str]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Read what `to_json` wrote; raises ValueError where it is something else."""
+        found = read(cls, data, "prompts")
+        if not len(found.ids) == len(found.templates) == len(found.texts):
+            raise ValueError("not a prompts record: ids, templates and texts differ in number")
+        return found
+
+
+@dataclass
 class ComparisonRecord:
-    """One assertion: the measured value, its interval, and the threshold it was held against."""
+    """One assertion: the measured value, its interval, and the threshold it was held against.
+
+    `values` has one number for each of the `prompts` of that digest, `denominators` those of a
+    ratio, both `packed`; they are what two runs are compared by.
+    """
 
     expression: str
     value: float
@@ -30,6 +70,9 @@ class ComparisonRecord:
     verdict: str
     asserted: bool
     worst: list[dict[str, Any]] = field(default_factory=list)
+    prompts: str = ""
+    values: str = ""
+    denominators: str = ""
 
 
 @dataclass
@@ -105,16 +148,32 @@ class ClaimRecord:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> ClaimRecord:
         """Read what `to_json` wrote; raises ValueError where a field is unknown or missing."""
-        known = {f.name for f in fields(cls)}
-        if unknown := sorted(set(data) - known):
-            raise ValueError(f"not a claim record: unknown fields {unknown}")
         if data.get("schema") != SCHEMA:
             raise ValueError(f"claim record of schema {data.get('schema')!r}; expected {SCHEMA}")
-        missing = {"claim", "nodeid", "kind", "statement", "source", "verdict"} - set(data)
-        if missing:
-            raise ValueError(f"not a claim record: fields {sorted(missing)} are missing")
-        parts = {
-            "comparisons": [ComparisonRecord(**c) for c in data.get("comparisons", [])],
-            "controls": [ControlRecord(**c) for c in data.get("controls", [])],
-        }
-        return cls(**{**data, **parts})
+        check(cls, data, "claim")
+        if data["verdict"] not in WORDS:
+            raise ValueError(f"not a claim record: no verdict {data['verdict']!r}")
+        found = cls(**data)
+        comparisons: Any = data.get("comparisons", [])
+        controls: Any = data.get("controls", [])
+        found.comparisons = [read(ComparisonRecord, c, "comparison") for c in comparisons]
+        found.controls = [read(ControlRecord, c, "control") for c in controls]
+        return found
+
+
+def source_digest(function: Callable[..., Any]) -> str:
+    """A short digest of a claim's source: another one is another claim."""
+    return hashlib.sha256(inspect.getsource(function).encode()).hexdigest()[:16]
+
+
+def packed(values: Float[ndarray, " prompt"]) -> str:
+    """Numbers as text, to the bit: float64, little-endian, in base64."""
+    return base64.b64encode(values.astype("<f8").tobytes()).decode("ascii")
+
+
+def unpacked(text: str) -> Float[ndarray, " prompt"]:
+    """The numbers of `packed`; raises ValueError where the text holds none."""
+    try:
+        return np.frombuffer(base64.b64decode(text, validate=True), "<f8")
+    except (binascii.Error, ValueError) as error:
+        raise ValueError(f"not packed numbers: {error}") from error

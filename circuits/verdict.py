@@ -17,10 +17,9 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from claimlens.circuits import statistics
+from claimlens.circuits.record import Word as Word
 from claimlens.circuits.statistics import Interval
 
-Word = Literal["holds", "refuted", "undecided", "not specific", "not measured", "not applicable"]
-"""The verdicts of a claim."""
 Relation = Literal[">=", ">", "<=", "<"]
 
 NOISE_FLOOR = {"float64": 1e-9, "float32": 5e-5, "float16": 5e-2, "bfloat16": 5e-2}

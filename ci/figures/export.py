@@ -9,7 +9,7 @@ from itertools import count
 from pathlib import Path
 
 from claimlens.ci.figures.draw import draw
-from claimlens.ci.store import read_run
+from claimlens.ci.run_files import read_run
 from claimlens.circuits.figures import BadFigure, Figure
 from claimlens.circuits.record import ClaimRecord
 
@@ -77,7 +77,7 @@ def _records(run: Path) -> list[ClaimRecord]:
             "(`results: …jsonl`)"
         )
     try:
-        return read_run(run)[1]
+        return read_run(run).records
     except (ValueError, OSError) as error:
         raise NoFigures(str(error)) from error
 

@@ -154,7 +154,7 @@ def run_pytest(
 
     The clone is found through a link in `folder`'s parent, as an installed package would be.
     """
-    from claimlens.ci.store import read_run
+    from claimlens.ci.run_files import read_run
 
     site = folder.parent / "site"
     site.mkdir(exist_ok=True)
@@ -182,5 +182,5 @@ def run_pytest(
     )
     fresh = sorted(set(runs.glob("*.jsonl")) - known) if runs.is_dir() else []
     file = fresh[0] if fresh else None
-    records = tuple(read_run(file)[1]) if file else ()
+    records = tuple(read_run(file).records) if file else ()
     return Run(finished.returncode, finished.stdout + finished.stderr, records, file)

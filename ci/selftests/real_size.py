@@ -24,9 +24,9 @@ from typing import Any
 
 import torch
 
+from claimlens.ci.run_files import read_run
 from claimlens.ci.selftests.coverage_page import FAMILIES
 from claimlens.ci.selftests.hub_cache import put
-from claimlens.ci.store import read_run
 from claimlens.circuits.record import ClaimRecord
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -97,7 +97,7 @@ def measure(model: str, store: Path, threads: int, environment: Mapping[str, str
     seconds = time.monotonic() - start
     (file,) = store.glob("*.jsonl")
     peak = used.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 2**30
-    return Cost(model, threads, seconds, _cpu(used), peak, read_run(file)[1])
+    return Cost(model, threads, seconds, _cpu(used), peak, read_run(file).records)
 
 
 def page(costs: list[Cost]) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from claimlens.ci.store import read_run
+from claimlens.ci.run_files import read_run
 from claimlens.circuits.record import ClaimRecord
 
 ROOT = Path(__file__).parents[2]
@@ -32,7 +32,7 @@ def run_suite(models: Sequence[str], store: Path, *extra: str) -> list[ClaimReco
     )
     files = sorted(store.glob("*.jsonl"))
     assert len(files) == 1, f"expected one run file\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
-    return read_run(files[0])[1]
+    return read_run(files[0]).records
 
 
 def run_suites(models: Sequence[str], store: Path, *extra: str) -> list[ClaimRecord]:

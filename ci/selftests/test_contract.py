@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from claimlens.ci.run_files import read_run
 from claimlens.ci.selftests import micro
 from claimlens.ci.selftests.attacks import ATTACKS, FAULTS, MODEL, PREAMBLE
 from claimlens.ci.selftests.micro import Run
-from claimlens.ci.store import read_run
 from claimlens.circuits.record import ClaimRecord
 
 
@@ -146,6 +146,6 @@ def test_two_workers_store_the_same_results(run: Run, suite: Path, tmp_path: Pat
     assert found == {nodeid: key[nodeid] for nodeid in found}
     assert run.file is not None
     assert parallel.file is not None
-    header, again = read_run(run.file)[0], read_run(parallel.file)[0]
+    header, again = read_run(run.file).header, read_run(parallel.file).header
     assert set(header) == set(again)
     assert header["options"] == again["options"]

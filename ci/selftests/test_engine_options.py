@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from claimlens.ci.run_files import read_run
 from claimlens.ci.selftests import micro
 from claimlens.ci.selftests.micro import Run
-from claimlens.ci.store import read_run
 from claimlens.circuits.engine.policy import MAX_BYTES, Mode, Unsupported, either, policy
 from claimlens.circuits.record import AS_ASKED
 from claimlens.circuits.verdict import NotMeasured
@@ -161,7 +161,7 @@ def test_the_header_of_a_run_says_what_was_asked(runs: Mapping[str, Run]) -> Non
     for name, told in (("default", ("auto", "512MiB")), ("required", ("required", "3MB"))):
         file = runs[name].file
         assert file is not None
-        options = read_run(file)[0]["options"]
+        options = read_run(file).header["options"]
         assert (options["claims_engine"], options["claims_max_memory"]) == told
 
 

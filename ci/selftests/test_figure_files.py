@@ -73,8 +73,8 @@ def test_in_runs_of_several_models_no_file_takes_the_place_of_another(tmp_path: 
     ("content", "why"),
     [
         (None, "no such file"),
-        (b"", "its first line is no header"),
-        (b"\x00\xff\n", "line 1 is damaged"),
+        (b"", "is no run file: it has no whole line"),
+        (b"\x00\xff\n", "is no run file, or its header is damaged"),
     ],
 )
 def test_what_is_no_run_file_is_one_clear_error(
@@ -90,7 +90,7 @@ def test_what_is_no_run_file_is_one_clear_error(
 
 def test_a_corrupt_line_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = written(tmp_path, heads().to_json())
-    run.write_bytes(run.read_bytes()[:-20])
+    run.write_bytes(run.read_bytes()[:-20] + b"\n")
     assert main([str(run), str(tmp_path / "out")]) == 2
     assert f"{run}, line 2 is damaged" in capsys.readouterr().err
 

@@ -13,44 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claimlens.ci.store import RunFile, read_run
-from claimlens.circuits.record import SCHEMA, ClaimRecord, ComparisonRecord, ControlRecord
+from claimlens.ci.run_files import NoRun, read_run
+from claimlens.ci.selftests.records import comparison, record
+from claimlens.ci.store import RunFile
+from claimlens.circuits.record import SCHEMA, ClaimRecord
 
 OPTIONS = {"claims_model": ["default"], "claims_seed": 0}
-
-
-def comparison(value: float = 0.41) -> ComparisonRecord:
-    return ComparisonRecord(
-        expression="to_io >= 0.3",
-        value=value,
-        low=0.32,
-        high=0.5,
-        level=0.99,
-        method="BCa over 64 clusters",
-        relation=">=",
-        threshold=0.3,
-        unit="probability",
-        n=128,
-        verdict="holds",
-        asserted=True,
-        worst=[{"id": "ioi-0-1", "value": 0.1, "text": "When Ève said “no”\u2028and left\n"}],
-    )
-
-
-def record(**changes: Any) -> ClaimRecord:
-    whole = ClaimRecord(
-        claim="ioi/x",
-        nodeid="test_x.py::test_x[default-L1H1]",
-        kind="mechanism",
-        statement="It holds.",
-        source="here",
-        verdict="holds",
-        model={"name": "default", "revision": "sha256:00", "versions": {"torch": "2"}},
-        head="L1H1",
-        comparisons=[comparison()],
-        controls=[ControlRecord("another head", "head", {"L1H0": "refuted"}, "few", True)],
-    )
-    return replace(whole, **changes)
 
 
 @pytest.fixture
@@ -63,7 +31,8 @@ def test_what_is_written_is_read_back(run: RunFile) -> None:
     for each in written:
         run.add(each)
     run.close()
-    header, found = read_run(run.path)
+    stored = read_run(run.path)
+    header, found = stored.header, stored.records
     assert found == written
     assert header["type"] == "run"
     assert header["schema"] == SCHEMA
@@ -85,7 +54,7 @@ def test_a_claim_is_on_disk_before_the_next_one_starts(
     monkeypatch.setattr(os, "fsync", fsync)
     for count in (1, 2, 3):
         run.add(record(seed=count))
-        assert [r.seed for r in read_run(run.path)[1]] == list(range(1, count + 1))
+        assert [r.seed for r in read_run(run.path).records] == list(range(1, count + 1))
         assert synced[-1] == run.path.stat().st_size
     assert len(synced) == 3
 
@@ -96,14 +65,14 @@ def test_one_line_per_claim_whatever_its_texts_contain(run: RunFile) -> None:
     raw = run.path.read_bytes()
     assert raw.count(b"\n") == 2
     assert raw.endswith(b"\n")
-    assert read_run(run.path)[1][0].reason.startswith("two\nlines\r\n\u2028")
+    assert read_run(run.path).records[0].reason.startswith("two\nlines\r\n\u2028")
 
 
 def test_half_a_character_is_stored(run: RunFile) -> None:
     """A byte-level token can decode to a lone surrogate, which UTF-8 cannot write."""
     run.add(record(reason="\ud83d"))
     run.close()
-    assert read_run(run.path)[1][0].reason == "\ud83d"
+    assert read_run(run.path).records[0].reason == "\ud83d"
 
 
 def test_two_runs_of_one_second_have_two_files(tmp_path: Path) -> None:
@@ -120,7 +89,7 @@ def test_a_value_that_is_not_finite_is_refused_and_leaves_no_half_line(
         run.add(record(comparisons=[comparison(bad)]))
     run.add(record(seed=2))
     run.close()
-    assert [r.seed for r in read_run(run.path)[1]] == [0, 2]
+    assert [r.seed for r in read_run(run.path).records] == [0, 2]
 
 
 def test_a_record_is_plain_json() -> None:
@@ -182,13 +151,13 @@ def test_a_damaged_line_is_named(file: Path, number: int, damage: str) -> None:
         damage
     ]
     file.write_text("".join(lines), encoding="utf-8")
-    with pytest.raises(ValueError, match=rf"{file.name}, line {number} is damaged"):
+    with pytest.raises(NoRun, match=rf"{file.name}(, line {number} is damaged| is no run file)"):
         read_run(file)
 
 
 def test_a_line_that_is_no_object_is_named(file: Path) -> None:
     file.write_text("".join([*lines_of(file), "[1, 2]\n"]), encoding="utf-8")
-    with pytest.raises(ValueError, match="line 5 is no JSON object"):
+    with pytest.raises(ValueError, match="line 5 is damaged: it is no JSON object"):
         read_run(file)
 
 
@@ -210,20 +179,20 @@ def test_a_comparison_with_an_unknown_field_is_named_by_its_line(file: Path) -> 
 
 def test_a_file_without_a_header_is_no_run_file(file: Path) -> None:
     file.write_text("".join(lines_of(file)[1:]), encoding="utf-8")
-    with pytest.raises(ValueError, match="its first line is no header"):
+    with pytest.raises(NoRun, match="the first line is no header"):
         read_run(file)
 
 
 def test_an_empty_file_is_no_run_file(file: Path) -> None:
     file.write_text("", encoding="utf-8")
-    with pytest.raises(ValueError, match="its first line is no header"):
+    with pytest.raises(NoRun, match="is no run file: it has no whole line"):
         read_run(file)
 
 
 def test_a_second_header_is_refused(file: Path) -> None:
     lines = lines_of(file)
     file.write_text("".join([*lines, lines[0]]), encoding="utf-8")
-    with pytest.raises(ValueError, match=r"line 5.*expected 'claim'"):
+    with pytest.raises(ValueError, match="line 5 is damaged: a line of type 'run'"):
         read_run(file)
 
 
@@ -247,4 +216,5 @@ def test_git_does_not_see_a_folder_that_a_run_makes(run: RunFile) -> None:
 
 def test_a_folder_that_was_there_is_left_as_it_is(tmp_path: Path) -> None:
     RunFile.create(tmp_path, OPTIONS).close()
-    assert [path.suffix for path in tmp_path.iterdir()] == [".jsonl"]
+    assert {path.name for path in tmp_path.iterdir() if path.suffix != ".jsonl"} == {".locks"}
+    assert (tmp_path / ".locks" / ".gitignore").read_text() == "*\n"

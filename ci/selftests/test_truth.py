@@ -13,10 +13,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from claimlens.ci.run_files import read_run
 from claimlens.ci.selftests.processes import OWN_PLUGINS, ROOT, run_pytest
 from claimlens.ci.selftests.suite import row, run_suite, run_suites
 from claimlens.ci.selftests.truth_table import MODELS, cells, verdicts
-from claimlens.ci.store import read_run
 from claimlens.circuits.kernels.cache import cache
 from claimlens.circuits.record import ClaimRecord
 from claimlens.fixtures.bench import Bench
@@ -138,7 +138,7 @@ def test_no_mechanism_claim_holds_with_shuffled_prompts(tmp_path: Path, clone_si
     options = ["--claims-model=default", "--claims-model=planted", "--claims-store=runs"]
     done = run_pytest(tmp_path, *OWN_PLUGINS, "claims", *options, path=[clone_site])
     (file,) = (tmp_path / "runs").glob("*.jsonl")
-    mechanisms = [record for record in read_run(file)[1] if record.kind == "mechanism"]
+    mechanisms = [record for record in read_run(file).records if record.kind == "mechanism"]
     assert len(mechanisms) > 20, done.output
     assert [row(r) for r in mechanisms if r.verdict == "holds"] == []
 

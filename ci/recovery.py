@@ -1,0 +1,62 @@
+"""What can be had of a damaged run file: every intact line, and a list of the others."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from claimlens.ci.run_files import NoRun, StoredRun, lines_of, parsed
+from claimlens.circuits.record import SCHEMA
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """A file made of the intact lines of another, and what was wrong with the rest."""
+
+    path: Path
+    kept: int
+    damage: tuple[str, ...]
+
+
+def recover(path: Path) -> Recovered:
+    """Write the intact lines of a run file to `<id>-recovered.jsonl` beside it.
+
+    The damaged file stays as it is. Lines whose header is lost get one that says so. Raises NoRun
+    where the file cannot be read or holds no intact claim, OSError where nothing can be written.
+    """
+    run, kept, damage = StoredRun(path), list[bytes](), list[str]()
+    for number, text in lines_of(path):
+        try:
+            _take(run, parsed(text), kept)
+            kept.append(text.rstrip(b"\n"))
+        except ValueError as error:
+            damage.append(f"line {number}: {error}")
+    if not run.records:
+        raise NoRun(f"{path} holds no intact claim; {len(damage)} lines are damaged")
+    target = path.with_name(f"{path.stem}-recovered.jsonl")
+    _replace(target, b"".join(line + b"\n" for line in kept))
+    return Recovered(target, len(run.records), tuple(damage))
+
+
+def _take(run: StoredRun, line: dict[str, Any], kept: list[bytes]) -> None:
+    """Take a line; where the header was lost, put one in its place first."""
+    if not run.header and line.get("type") != "run":
+        lost = {"type": "run", "schema": SCHEMA, "id": run.id, "lost": "its header was damaged"}
+        trial = StoredRun(run.path, header=lost)
+        trial.take(line)
+        run.take(lost)
+        kept.append(json.dumps(lost).encode("ascii"))
+    run.take(line)
+
+
+def _replace(target: Path, content: bytes) -> None:
+    """The whole file or none of it."""
+    partial = target.with_suffix(f".{os.getpid()}.part")
+    with partial.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(target)

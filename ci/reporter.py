@@ -1,0 +1,92 @@
+"""The records of a run as they come in: kept, and told at the end."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from claimlens.ci.keeper import Keeper
+    from claimlens.circuits.record import ClaimRecord
+
+RECORD = "claim_record"
+"""The attribute of a report under which its record is found."""
+
+
+def record_of(report: pytest.TestReport) -> ClaimRecord | None:
+    """The record of a finished claim; None for other tests and for the phases around it."""
+    known: ClaimRecord | None = getattr(report, RECORD, None)
+    data = _properties(report).get("claim")
+    if known is not None or data is None or report.when == "teardown":
+        return known
+    from claimlens.circuits.record import ClaimRecord
+
+    return ClaimRecord.from_json(data)
+
+
+class Reporter:
+    """One for each run: on the controller under xdist, not on its workers."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.loads: dict[str, dict[str, int]] = {}
+        self.kept = False
+
+    @cached_property
+    def keeper(self) -> Keeper:
+        """What stores the records; made when the first one comes."""
+        from claimlens.ci.keeper import Keeper
+
+        self.kept = True
+        return Keeper(self.config)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Store a claim the moment it is finished; of its record, JUnit keeps the verdict."""
+        record, properties = record_of(report), _properties(report)
+        if record is not None:
+            worker = str(getattr(report, "worker_id", "main"))
+            self.loads[worker] = properties.get("claim_loads", {})
+            setattr(report, RECORD, record)
+            self.keeper.keep(record, properties.get("claim_prompts", []))
+        if "claim" in properties:
+            report.user_properties = _for_junit(properties)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """What was kept, and what could not be, decides with the tests' outcomes."""
+        if self.kept:
+            session.exitstatus = self.keeper.finish(session.exitstatus)
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """The claims, what was loaded, and where the results are."""
+        if not self.kept or not self.keeper.records:
+            return
+        from claimlens.ci.terminal import write_claims, write_unmet
+
+        write_unmet(terminalreporter)
+        write_claims(terminalreporter, self.keeper.records)
+        terminalreporter.write_line(f"models loaded: {self._loaded()}")
+        terminalreporter.write_line(self.keeper.told, red=bool(self.keeper.fault))
+
+    def _loaded(self) -> str:
+        shown = [
+            f"{name} x{count}{f' ({worker})' if len(self.loads) > 1 else ''}"
+            for worker, loads in sorted(self.loads.items())
+            for name, count in loads.items()
+        ]
+        return ", ".join(shown) or "none"
+
+
+def _properties(report: pytest.TestReport) -> dict[str, Any]:
+    return dict(getattr(report, "user_properties", ()))
+
+
+def _for_junit(properties: dict[str, Any]) -> list[tuple[str, object]]:
+    """The record as a few short properties: the run file holds the rest."""
+    record = properties["claim"]
+    told = [(f"claim_{name}", str(record[name])) for name in ("claim", "verdict", "reason")]
+    others = [(k, v) for k, v in properties.items() if not k.startswith("claim")]
+    return [*others, *told]
