@@ -25,6 +25,7 @@ class Keeper:
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
         self.records: list[ClaimRecord] = []
+        self.prompts: dict[str, PromptsRecord] = {}
         self.file: RunFile | None = None
         self.fault = ""
         self.resumed: Resumed | None = None
@@ -37,8 +38,10 @@ class Keeper:
             except Changed as error:
                 self._stop(str(error))
         self.records.append(record)
+        fresh = [PromptsRecord.from_json(each) for each in prompts]
+        self.prompts |= {each.digest: each for each in fresh}
         if not self.fault:
-            self._store(record, [PromptsRecord.from_json(each) for each in prompts])
+            self._store(record, fresh)
 
     def resume(self, name: str) -> dict[str, str]:
         """Go on with a run: the digest of the source of each claim that it has, by node id.
@@ -52,7 +55,7 @@ class Keeper:
             self.file = RunFile.reopen(run.path, run.intact, set(run.prompts))
         except (NoRun, Changed, OSError) as error:
             raise pytest.UsageError(f"--claims-resume: {error}") from error
-        self.path, self.records = run.path, list(run.records)
+        self.path, self.records, self.prompts = run.path, list(run.records), dict(run.prompts)
         return self.resumed.done
 
     def finish(self, status: int | pytest.ExitCode) -> int | pytest.ExitCode:

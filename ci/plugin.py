@@ -12,6 +12,8 @@ import pytest
 
 from claimlens.ci.reporter import Reporter, record_of
 
+pytest_plugins = ("claimlens.ci.gate_plugin",)
+
 DONE: pytest.StashKey[dict[str, str]] = pytest.StashKey()
 """What a resumed run has already: the digest of each finished claim's source, by node id."""
 DONE_INPUT = "claims_done"

@@ -33,6 +33,7 @@ class Reporter:
         self.config = config
         self.loads: dict[str, dict[str, int]] = {}
         self.kept = False
+        self.followed: list[str] = []
 
     @cached_property
     def keeper(self) -> Keeper:
@@ -57,8 +58,12 @@ class Reporter:
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """What was kept, and what could not be, decides with the tests' outcomes."""
-        if self.kept:
-            session.exitstatus = self.keeper.finish(session.exitstatus)
+        if not self.kept:
+            return
+        session.exitstatus = self.keeper.finish(session.exitstatus)
+        from claimlens.ci.gate_plugin import follow
+
+        self.followed = follow(session, self.keeper)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """The claims, what was loaded, and where the results are."""
@@ -70,6 +75,8 @@ class Reporter:
         write_claims(terminalreporter, self.keeper.records)
         terminalreporter.write_line(f"models loaded: {self._loaded()}")
         terminalreporter.write_line(self.keeper.told, red=bool(self.keeper.fault))
+        for line in self.followed:
+            terminalreporter.write_line(line)
 
     def _loaded(self) -> str:
         shown = [

@@ -43,7 +43,7 @@ def interval(
     else a studentised t interval over clusters with the ratio linearised. Raises ValueError on
     fewer than two clusters, and on data without spread, which has no interval.
     """
-    x_sums, y_sums = _cluster_sums(x, templates), _cluster_sums(y, templates)
+    x_sums, y_sums = cluster_sums(x, templates), cluster_sums(y, templates)
     if len(x_sums) < 2:
         raise ValueError("all prompts share one template; an interval needs at least two")
     if constant(x, y):
@@ -76,9 +76,10 @@ def constant(x: Float[ndarray, " prompt"], y: Float[ndarray, " prompt"]) -> bool
     return bool(np.abs(residual).max() <= 1e-9 * scale)
 
 
-def _cluster_sums(
+def cluster_sums(
     values: Float[ndarray, " prompt"], templates: Sequence[str]
 ) -> Float[ndarray, " cluster"]:
+    """The sum of each template's values."""
     names: Shaped[ndarray, " cluster"]
     names, member = np.unique(np.asarray(templates), return_inverse=True)
     return np.bincount(member, weights=values, minlength=len(names))
@@ -117,7 +118,7 @@ def _design_effect(hits: Bool[ndarray, " prompt"], templates: Sequence[str]) -> 
     p, n = float(hits.mean()), len(hits)
     if p in (0.0, 1.0):
         return 1.0
-    residual = _cluster_sums(hits.astype(float) - p, templates)
+    residual = cluster_sums(hits.astype(float) - p, templates)
     clusters = len(residual)
     if clusters < 2:
         return 1.0

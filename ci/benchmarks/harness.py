@@ -46,9 +46,9 @@ def measure(row: Row, build: Build, subject: Subject, repeat: Repeat = in_turn) 
     sweep, device = build(subject), subject.clean.tokens.device
     peers = sweep.peers()
     cells = sweep.sample(row.sample)
-    with using(Policy()) as policy:
-        ours, flops = with_operations(sweep.ours)
     started = sweep.started(subject)
+    with using(Policy()) as policy:
+        ours, flops = with_operations(started)
     if len(ours) != sweep.cells:
         raise Disagreement(f"{row.name}: {len(ours)} cells of {sweep.cells}")
     gaps: dict[str, float | None] = {

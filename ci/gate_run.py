@@ -1,0 +1,139 @@
+"""One gate, from a finished run to its findings: whatever it lacks it looks for or measures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from claimlens.ci.baseline import BadBaseline, Baseline, baseline_path, key_of
+from claimlens.ci.gate import Decision, Finding, Measured, decide, judge, not_comparable
+from claimlens.ci.measuring_again import Again, NotAgain
+from claimlens.ci.run_files import NoRun, StoredRun, read_run, run_files
+from claimlens.circuits.record import ClaimRecord, PromptsRecord
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What the gate says of one model: findings, or a fault that left it without any."""
+
+    model: str
+    decision: Decision
+    findings: tuple[Finding, ...] = ()
+    fault: str = ""
+    old: str = ""
+    new: str = ""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """The gate of a run: where baselines and runs lie, what to measure with, whom to tell."""
+
+    baselines: Path
+    store: Path
+    again: Again
+    say: Say
+    old_model: str = ""
+
+    def result(
+        self, model: str, records: Sequence[ClaimRecord], prompts: Mapping[str, PromptsRecord]
+    ) -> Result:
+        """What became of a model's findings since its baseline."""
+        new = Measured.of(records, prompts, model)
+        try:
+            baseline = Baseline.load(baseline_path(self.baselines, model))
+        except BadBaseline as error:
+            return Result(model, Decision.UNCLEAR, fault=str(error))
+        revision = next((str(r.model["revision"]) for r in records if "revision" in r.model), "")
+        if apart := not_comparable(baseline, new):
+            fault = f"not comparable with the baseline until it is made anew: {apart}"
+            return Result(model, Decision.UNCLEAR, (), fault, baseline.revision, revision)
+        findings = judge(baseline, self._old(baseline, model, revision, new), new)
+        findings = self._moved(model, findings, new)
+        return Result(model, decide(findings), tuple(findings), "", baseline.revision, revision)
+
+    def _old(self, baseline: Baseline, model: str, revision: str, new: Measured) -> Measured | None:
+        """The accepted model's own values: its run's, or measured again."""
+        if revision == baseline.revision:
+            return new
+        for run in self._stored(baseline):
+            names = {str(r.model.get("name")) for r in run.records if _is(r, baseline)}
+            found = [r for r in run.records if _is(r, baseline)]
+            if len(names) == 1 and {key_of(r) for r in found} >= set(baseline.claims):
+                return Measured.of(found, run.prompts, names.pop())
+        name = self.old_model or _revision_of(model, baseline.revision)
+        if not name:
+            self.say(
+                f"gate: no run of {baseline.revision[:19]} is in {self.store}, and no model to "
+                "measure it with; name one with --claims-gate-old"
+            )
+            return None
+        self.say(f"gate: measuring the accepted model, {name}")
+        try:
+            run = self.again.measure(name)
+        except NotAgain as error:
+            self.say(f"gate: {error}")
+            return None
+        found = [r for r in run.records if _is(r, baseline)]
+        if not found:
+            self.say(f"gate: {name} is not the accepted model {baseline.revision[:19]}")
+            return None
+        return Measured.of(found, run.prompts, name)
+
+    def _stored(self, baseline: Baseline) -> list[StoredRun]:
+        """Runs that may hold the accepted model's values, the baseline's own first."""
+        paths = sorted(run_files(self.store), key=lambda path: path.stem != baseline.run)
+        found = []
+        for path in paths:
+            if baseline.revision.encode() in path.read_bytes():
+                try:
+                    found.append(read_run(path))
+                except NoRun as error:
+                    self.say(f"gate: {error}")
+        return found
+
+    def _moved(self, model: str, findings: Sequence[Finding], new: Measured) -> list[Finding]:
+        """Broken findings about a head hold elsewhere, if a head found anew plays the role."""
+        lost = [f for f in findings if f.outcome == "broken" and _role(f, new)]
+        if not lost:
+            return list(findings)
+        self.say(f"gate: looking for the roles of {len(lost)} broken findings in other heads")
+        nodes = sorted({_function(new.records[f.key]) for f in lost})
+        try:
+            run = self.again.measure(f"{model}:discovered", nodes)
+        except NotAgain as error:
+            self.say(f"gate: {error}")
+            return list(findings)
+        holding = {r.claim: r for r in run.records if r.verdict == "holds"}
+        return [_elsewhere(f, new, holding) if f in lost else f for f in findings]
+
+
+def _elsewhere(finding: Finding, new: Measured, holding: Mapping[str, ClaimRecord]) -> Finding:
+    record = new.records[finding.key]
+    there = holding.get(record.claim)
+    if there is None or there.head == record.head:
+        return finding
+    where = f"the role {record.role} is now played by {there.head or 'other heads'}"
+    return replace(finding, outcome="moved", reason=f"{where}; {finding.reason}")
+
+
+def _role(finding: Finding, new: Measured) -> bool:
+    record = new.records.get(finding.key)
+    return record is not None and record.role is not None
+
+
+def _function(record: ClaimRecord) -> str:
+    """The name of a claim's test function."""
+    return record.nodeid.partition("[")[0].rpartition("::")[2]
+
+
+def _is(record: ClaimRecord, baseline: Baseline) -> bool:
+    return record.model.get("revision") == baseline.revision
+
+
+def _revision_of(model: str, revision: str) -> str:
+    """The name of a hub model at another revision; empty for what has no revisions."""
+    local = model.startswith((".", "/", "~", "default", "planted"))
+    return "" if local or len(revision) != 40 else f"{model.partition('@')[0]}@{revision}"
