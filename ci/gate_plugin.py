@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
+    from claimlens.ci.gate import Decision
     from claimlens.ci.gate_run import Result
     from claimlens.ci.intents import Intent
     from claimlens.ci.keeper import Keeper
@@ -77,21 +78,37 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(str(error)) from error
 
 
-def follow(session: pytest.Session, keeper: Keeper) -> list[str]:
-    """Change the baseline or gate, as was asked; what to print. Sets the exit status."""
+def follow(session: pytest.Session, keeper: Keeper, lost: Sequence[str]) -> list[str]:
+    """Change the baseline or gate, as was asked; what to print. Sets the exit status.
+
+    `lost` are tests that a worker of xdist did not survive, and that nobody ran again.
+    """
     config = session.config
     told = list[str]()
     if intent := config.stash.get(INTENT, None):
-        told += _change(session, keeper, intent)
-    if mode := config.getoption("claims_gate"):
-        results = _gate(config, keeper, told)
-        from claimlens.ci.gate import worst
-        from claimlens.ci.gate_text import lines
-
-        told += [line for result in results for line in lines(result)]
-        if mode == "enforce" and int(session.exitstatus) in (0, 1):
-            session.exitstatus = int(worst([result.decision for result in results]))
+        partial = _partial(session, lost) or keeper.fault
+        told += _change(session, keeper, intent, partial)
+    mode, status = config.getoption("claims_gate"), int(session.exitstatus)
+    if mode and status not in (0, 1):
+        told.append(f"gate: no decision: pytest ended with exit code {status}")
+    elif mode:
+        decision = _decided(config, keeper, told)
+        if mode == "enforce":
+            session.exitstatus = int(decision)
     return told
+
+
+def _decided(config: pytest.Config, keeper: Keeper, told: list[str]) -> Decision:
+    """What follows for all models together; what to print of each is added."""
+    from claimlens.ci.gate import Decision, worst
+    from claimlens.ci.gate_text import lines
+
+    if keeper.fault:
+        told.append("gate: not enough evidence: the results could not be kept")
+        return Decision.UNCLEAR
+    results = _gate(config, keeper, told)
+    told += [line for result in results for line in lines(result)]
+    return worst([result.decision for result in results])
 
 
 def _gate(config: pytest.Config, keeper: Keeper, told: list[str]) -> list[Result]:
@@ -107,7 +124,7 @@ def _gate(config: pytest.Config, keeper: Keeper, told: list[str]) -> list[Result
     return [gate.result(name, _of(keeper, name), keeper.prompts) for name in _models(keeper)]
 
 
-def _change(session: pytest.Session, keeper: Keeper, intent: Intent) -> list[str]:
+def _change(session: pytest.Session, keeper: Keeper, intent: Intent, partial: str) -> list[str]:
     from claimlens.ci.baseline import BadBaseline, Baseline, baseline_path
     from claimlens.ci.intents import Run, changed
 
@@ -116,9 +133,7 @@ def _change(session: pytest.Session, keeper: Keeper, intent: Intent) -> list[str
         path = baseline_path(folder_of(config), name)
         try:
             before = Baseline.load(path) if path.exists() else None
-            run = Run(
-                keeper.path.stem, name, _of(keeper, name), paths_of(config), _partial(session)
-            )
+            run = Run(keeper.path.stem, name, _of(keeper, name), paths_of(config), partial)
             changed(before, run, intent).save(path)
             told.append(f"baseline: {intent.word} {path}")
         except (BadBaseline, OSError) as error:
@@ -142,7 +157,7 @@ def paths_of(config: pytest.Config) -> tuple[str, ...]:
     )
 
 
-def _partial(session: pytest.Session) -> str:
+def _partial(session: pytest.Session, lost: Sequence[str]) -> str:
     """Why a run is only a part of the suite; empty where it is the whole."""
     option = session.config.option
     narrowed: Mapping[str, object] = {
@@ -156,6 +171,8 @@ def _partial(session: pytest.Session) -> str:
     for name, given in narrowed.items():
         if given:
             return f"this one was narrowed by {name}"
+    if lost:
+        return f"a worker died while it ran {lost[0]}"
     if int(session.exitstatus) not in (0, 1) or session.shouldstop or session.shouldfail:
         return "this one was cut short"
     return ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -82,17 +82,15 @@ class Gate:
             return None
         return Measured.of(found, run.prompts, name)
 
-    def _stored(self, baseline: Baseline) -> list[StoredRun]:
-        """Runs that may hold the accepted model's values, the baseline's own first."""
-        paths = sorted(run_files(self.store), key=lambda path: path.stem != baseline.run)
-        found = []
-        for path in paths:
-            if baseline.revision.encode() in path.read_bytes():
-                try:
-                    found.append(read_run(path))
-                except NoRun as error:
-                    self.say(f"gate: {error}")
-        return found
+    def _stored(self, baseline: Baseline) -> Iterator[StoredRun]:
+        """Runs that may hold the accepted model's values: the baseline's own, then the newest."""
+        newest = run_files(self.store)[::-1]
+        for path in sorted(newest, key=lambda path: path.stem != baseline.run):
+            try:
+                if baseline.revision.encode() in path.read_bytes():
+                    yield read_run(path)
+            except (NoRun, OSError) as error:
+                self.say(f"gate: {error}")
 
     def _moved(self, model: str, findings: Sequence[Finding], new: Measured) -> list[Finding]:
         """Broken findings about a head hold elsewhere, if a head found anew plays the role."""

@@ -8,6 +8,7 @@ from typing import get_args
 
 from claimlens.ci.gate import Decision, Finding, Outcome
 from claimlens.ci.gate_run import Result
+from claimlens.ci.plain_text import shown_line
 
 WORDS = {
     Decision.ACCEPTED: "accepted",
@@ -16,8 +17,12 @@ WORDS = {
 }
 
 
-def lines(result: Result) -> Iterator[str]:
-    """The gate of one model, line by line."""
+def lines(result: Result) -> list[str]:
+    """The gate of one model, line by line, harmless whatever names and reasons contain."""
+    return [shown_line(line.replace("\n", " ")) for line in _lines(result)]
+
+
+def _lines(result: Result) -> Iterator[str]:
     to = f" ({result.old[:19]} to {result.new[:19]})" if result.new else ""
     yield f"gate: {result.model}{to}: {WORDS[result.decision]}"
     if result.fault:

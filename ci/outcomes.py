@@ -6,6 +6,7 @@ import shlex
 from dataclasses import dataclass
 from typing import Literal
 
+from claimlens.ci.plain_text import shown
 from claimlens.circuits.record import ClaimRecord, ComparisonRecord
 
 LETTERS = {
@@ -67,7 +68,7 @@ def explanation(record: ClaimRecord) -> str:
         ways = [f"{sweep} by {way}" for sweep, way in record.engine.items()]
         lines += ["", f"  sweeps: {'; '.join(ways)}"]
     lines += ["", f"  source: {record.source}", f"  rerun:  {rerun(record)}"]
-    return "\n".join(lines)
+    return shown("\n".join(lines))
 
 
 def facts(comparison: ComparisonRecord) -> str:

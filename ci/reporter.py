@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 RECORD = "claim_record"
 """The attribute of a report under which its record is found."""
 
+WORKER_DIED = "???"
+"""What xdist says was going on in a test that its worker did not survive."""
+
 
 def record_of(report: pytest.TestReport) -> ClaimRecord | None:
     """The record of a finished claim; None for other tests and for the phases around it."""
@@ -33,6 +36,7 @@ class Reporter:
         self.config = config
         self.loads: dict[str, dict[str, int]] = {}
         self.kept = False
+        self.lost: list[str] = []
         self.followed: list[str] = []
 
     @cached_property
@@ -52,6 +56,8 @@ class Reporter:
             self.loads[worker] = properties.get("claim_loads", {})
             setattr(report, RECORD, record)
             self.keeper.keep(record, properties.get("claim_prompts", []))
+        if report.when == WORKER_DIED:
+            self.lost.append(report.nodeid)
         if "claim" in properties:
             report.user_properties = _for_junit(properties)
 
@@ -63,7 +69,9 @@ class Reporter:
         session.exitstatus = self.keeper.finish(session.exitstatus)
         from claimlens.ci.gate_plugin import follow
 
-        self.followed = follow(session, self.keeper)
+        found = {record.nodeid for record in self.keeper.records}
+        lost = [nodeid for nodeid in self.lost if nodeid not in found]
+        self.followed = follow(session, self.keeper, lost)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """The claims, what was loaded, and where the results are."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from claimlens.ci.outcomes import outcome_of
+from claimlens.ci.plain_text import shown_line
 from claimlens.circuits.record import ClaimRecord, ControlRecord
 
 COLORS = {
@@ -28,7 +29,7 @@ def write_claims(terminal: pytest.TerminalReporter, records: Sequence[ClaimRecor
     for record in sorted(records, key=lambda r: (r.model.get("name", ""), r.claim, r.head or "")):
         color = COLORS[record.verdict] if not _against(record) else "red"
         terminal.write(f"{record.verdict:<15}", **{color: True})
-        terminal.write_line(f"{_name(record):<{width}}  {_summary(record)}")
+        terminal.write_line(shown_line(f"{_name(record):<{width}}  {_summary(record)}"))
     _write_totals(terminal, records)
     _write_fallen(terminal, records)
 
@@ -46,7 +47,7 @@ def _write_totals(terminal: pytest.TerminalReporter, records: Sequence[ClaimReco
         mine = [r for r in records if r.model.get("name", "") == model]
         counts = Counter(r.verdict for r in mine)
         totals = ", ".join(f"{counts[word]} {word}" for word in ORDER if counts[word])
-        terminal.write_line(f"{model}{_provenance(mine)}: {totals}")
+        terminal.write_line(shown_line(f"{model}{_provenance(mine)}: {totals}"))
 
 
 def _write_fallen(terminal: pytest.TerminalReporter, records: Sequence[ClaimRecord]) -> None:
@@ -59,10 +60,8 @@ def _write_fallen(terminal: pytest.TerminalReporter, records: Sequence[ClaimReco
             claims[record.model.get("name", ""), why].add(record.nodeid)
     for model, why in sorted(sweeps):
         names, n = ", ".join(sorted(sweeps[model, why])), len(claims[model, why])
-        terminal.write_line(
-            f"by hooks, not by the engine: {names} on {model} ({why}): "
-            f"{n} claim{'s' if n > 1 else ''}"
-        )
+        told = f"by hooks, not by the engine: {names} on {model} ({why}): {n} claim"
+        terminal.write_line(shown_line(f"{told}{'s' if n > 1 else ''}"))
 
 
 def _provenance(records: Sequence[ClaimRecord]) -> str:

@@ -198,6 +198,24 @@ def test_the_accepted_model_is_measured_again_where_its_run_is_gone(suite: Path)
     assert "gate: ./model is not the accepted model sha256:" in wrong.output
 
 
+def test_a_run_that_was_cut_short_decides_nothing(suite: Path) -> None:
+    claims = (suite / "test_copy.py").read_text()
+    cut = claims.replace(
+        "    assert measure(lambda p:", "    raise KeyboardInterrupt\n    assert measure(lambda p:"
+    )
+    (suite / "test_copy.py").write_text(cut)
+    run = gate(suite)
+    assert run.code == 2
+    assert "gate: " not in run.output or "gate: no decision: pytest ended" in run.output
+
+
+def test_results_that_could_not_be_kept_are_not_enough(suite: Path) -> None:
+    (suite / "file").write_text("in the way")
+    run = gate(suite, "--claims-store=file/runs")
+    assert run.code == 11
+    assert "gate: not enough evidence: the results could not be kept" in run.output
+
+
 # --- intents -------------------------------------------------------------------------------------
 
 
