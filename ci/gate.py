@@ -100,7 +100,12 @@ def judge(baseline: Baseline, old: Measured | None, new: Measured) -> list[Findi
         )
         for key in {**baseline.claims, **new.records}
     ]
-    return sorted(found, key=lambda f: (GRAVEST.index(f.decision), -_gravity(f), f.key))
+    return in_order(found)
+
+
+def in_order(findings: Sequence[Finding]) -> list[Finding]:
+    """The gravest first."""
+    return sorted(findings, key=lambda f: (GRAVEST.index(f.decision), -_gravity(f), f.key))
 
 
 def not_comparable(baseline: Baseline, new: Measured) -> str:
@@ -127,7 +132,7 @@ def _changes(
         if old is None or before is None:
             continue
         try:
-            each += [(key, change) for change in _paired(before, old, record, new)]
+            each += [(key, change) for change in paired(before, old, record, new)]
         except Unpaired as error:
             faults[key] = str(error)
     found: dict[str, tuple[Change, ...]] = {}
@@ -136,7 +141,8 @@ def _changes(
     return found, faults
 
 
-def _paired(before: ClaimRecord, old: Measured, after: ClaimRecord, new: Measured) -> list[Change]:
+def paired(before: ClaimRecord, old: Measured, after: ClaimRecord, new: Measured) -> list[Change]:
+    """The change of each comparison that two records of a claim share; raises Unpaired."""
     now = {c.expression: c for c in after.comparisons}
     dtype = str(after.model.get("dtype", "float32"))
     pairs = [(c, now[c.expression]) for c in before.comparisons if c.expression in now]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from claimlens.ci.baseline import BadBaseline, Baseline, baseline_path, key_of
 from claimlens.ci.gate import Decision, Finding, Measured, decide, judge, not_comparable
+from claimlens.ci.gate_moves import is_lost, moved
 from claimlens.ci.measuring_again import Again, NotAgain
 from claimlens.ci.run_files import NoRun, StoredRun, read_run, run_files
 from claimlens.circuits.record import ClaimRecord, PromptsRecord
@@ -50,8 +51,8 @@ class Gate:
         if apart := not_comparable(baseline, new):
             fault = f"not comparable with the baseline until it is made anew: {apart}"
             return Result(model, Decision.UNCLEAR, (), fault, baseline.revision, revision)
-        findings = judge(baseline, self._old(baseline, model, revision, new), new)
-        findings = self._moved(model, findings, new)
+        old = self._old(baseline, model, revision, new)
+        findings = self._moved(model, judge(baseline, old, new), new, old)
         return Result(model, decide(findings), tuple(findings), "", baseline.revision, revision)
 
     def _old(self, baseline: Baseline, model: str, revision: str, new: Measured) -> Measured | None:
@@ -59,9 +60,10 @@ class Gate:
         if revision == baseline.revision:
             return new
         for run in self._stored(baseline):
-            names = {str(r.model.get("name")) for r in run.records if _is(r, baseline)}
             found = [r for r in run.records if _is(r, baseline)]
-            if len(names) == 1 and {key_of(r) for r in found} >= set(baseline.claims):
+            names = {str(r.model.get("name")) for r in found}
+            needed = {key for key, claim in baseline.claims.items() if claim.values}
+            if len(names) == 1 and {key_of(r) for r in found} >= needed:
                 return Measured.of(found, run.prompts, names.pop())
         name = self.old_model or _revision_of(model, baseline.revision)
         if not name:
@@ -92,34 +94,25 @@ class Gate:
             except (NoRun, OSError) as error:
                 self.say(f"gate: {error}")
 
-    def _moved(self, model: str, findings: Sequence[Finding], new: Measured) -> list[Finding]:
-        """Broken findings about a head hold elsewhere, if a head found anew plays the role."""
-        lost = [f for f in findings if f.outcome == "broken" and _role(f, new)]
-        if not lost:
+    def _moved(
+        self, model: str, findings: Sequence[Finding], new: Measured, old: Measured | None
+    ) -> list[Finding]:
+        """Findings that no longer hold may hold elsewhere, if heads found anew play the roles."""
+        lost = [f for f in findings if is_lost(f)]
+        if not lost or old is None:
             return list(findings)
-        self.say(f"gate: looking for the roles of {len(lost)} broken findings in other heads")
+        self.say(f"gate: measuring {len(lost)} findings that are lost on heads found anew")
         nodes = sorted({_function(new.records[f.key]) for f in lost})
         try:
             run = self.again.measure(f"{model}:discovered", nodes)
         except NotAgain as error:
             self.say(f"gate: {error}")
             return list(findings)
-        holding = {r.claim: r for r in run.records if r.verdict == "holds"}
-        return [_elsewhere(f, new, holding) if f in lost else f for f in findings]
+        return moved(findings, new, Measured(_by_node(run), run.prompts), old)
 
 
-def _elsewhere(finding: Finding, new: Measured, holding: Mapping[str, ClaimRecord]) -> Finding:
-    record = new.records[finding.key]
-    there = holding.get(record.claim)
-    if there is None or there.head == record.head:
-        return finding
-    where = f"the role {record.role} is now played by {there.head or 'other heads'}"
-    return replace(finding, outcome="moved", reason=f"{where}; {finding.reason}")
-
-
-def _role(finding: Finding, new: Measured) -> bool:
-    record = new.records.get(finding.key)
-    return record is not None and record.role is not None
+def _by_node(run: StoredRun) -> dict[str, ClaimRecord]:
+    return {record.nodeid: record for record in run.records}
 
 
 def _function(record: ClaimRecord) -> str:

@@ -31,8 +31,13 @@ def check(kind: type[Any], data: object, name: str) -> None:
         types, inside = known[field]
         if type(value) not in types or (type(value) is float and not isfinite(value)):
             raise ValueError(f"not a {name} record: {field} is {_shown(value)}")
-        if inside and not {type(each) for each in _elements(value)} <= inside:
+        if inside and value and not all(_is_one_of(each, inside) for each in _elements(value)):
             raise ValueError(f"not a {name} record: {field} holds something else than it should")
+
+
+def _is_one_of(value: object, types: frozenset[type]) -> bool:
+    """Whether it is of one of these types, and no infinity."""
+    return type(value) in types and (type(value) is not float or isfinite(value))
 
 
 @cache

@@ -31,7 +31,7 @@ class RunClaims(Protocol):
         """Write `files` (name to text), run pytest there with `options`."""
 
 
-def run_pytest(folder: Path, *options: str, path: list[Path]) -> Finished:
+def run_pytest(folder: Path, *options: str, path: list[Path], **env: str) -> Finished:
     """Run pytest in `folder` with `path` as PYTHONPATH."""
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options],
@@ -41,6 +41,7 @@ def run_pytest(folder: Path, *options: str, path: list[Path]) -> Finished:
             "PYTHONPATH": os.pathsep.join(map(str, path)),
             "OMP_NUM_THREADS": "1",
             "COLUMNS": "200",
+            **env,
         },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
