@@ -10,8 +10,10 @@ from pathlib import Path
 from claimlens.ci.recovery import recover
 from claimlens.ci.run_files import NoRun, find_run, run_files
 from claimlens.ci.run_table import write_runs
+from claimlens.ci.sweep import BadSweep, Sweep, Unit, check_runs, read_models
+from claimlens.ci.time_line import time_line
 
-STORE = Path(".claimlens/runs")
+STORE, SWEEPS = Path(".claimlens/runs"), Path(".claimlens/sweep")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         return int(given.run(given))
-    except (NoRun, OSError) as error:
+    except (NoRun, BadSweep, OSError) as error:
         print(f"claimlens {given.command}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -41,17 +43,29 @@ def _parser() -> argparse.ArgumentParser:
     mend.add_argument("file", help="a run file, a run's id, or `latest`")
     _add_store(mend)
     mend.set_defaults(run=_recover)
+    many = commands.add_parser(
+        "sweep", help="run the claims on many models, each in a process of its own"
+    )
+    many.add_argument("--models", type=Path, required=True, metavar="FILE", help="a name a line")
+    many.add_argument("--jobs", type=_positive, default=1, metavar="N", help="so many at once")
+    _add_store(many, SWEEPS)
+    many.add_argument(
+        "pytest", nargs="*", help="arguments of pytest, behind -- (default: all claims)"
+    )
+    many.set_defaults(run=_sweep)
     return parser
 
 
-def _add_store(parser: argparse.ArgumentParser) -> None:
+def _add_store(parser: argparse.ArgumentParser, default: Path = STORE) -> None:
     parser.add_argument(
-        "--store",
-        type=Path,
-        default=STORE,
-        metavar="DIR",
-        help=f"folder of runs (default: {STORE})",
+        "--store", type=Path, default=default, metavar="DIR", help=f"folder (default: {default})"
     )
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of processes")
+    return int(text)
 
 
 def _runs(given: argparse.Namespace) -> int:
@@ -70,6 +84,19 @@ def _recover(given: argparse.Namespace) -> int:
     lost = len(found.damage)
     print(f"{found.path}: {found.kept} claims kept, {lost} damaged line{'' if lost == 1 else 's'}")
     return 0
+
+
+def _sweep(given: argparse.Namespace) -> int:
+    units = [Unit.of(name, given.store) for name in read_models(given.models)]
+    check_runs(units)
+    everything = ["claims"] if Path("claims").is_dir() else ["--pyargs", "claimlens.claims"]
+    sweep = Sweep(units, given.pytest or everything, given.jobs)
+    left = sweep.run(print)
+    for line in time_line(list(sweep.runs())):
+        print(line)
+    if left:
+        print(f"{len(left)} of {len(units)} models are not finished; run it again to go on")
+    return 3 if left else 0
 
 
 if __name__ == "__main__":
