@@ -13,6 +13,7 @@ from claimlens.ci.run_table import write_runs
 from claimlens.ci.sweep import BadSweep, Sweep, Unit, check_runs, read_models
 from claimlens.ci.time_line import time_line
 
+PACKAGE = "claimlens"
 STORE, SWEEPS = Path(".claimlens/runs"), Path(".claimlens/sweep")
 
 
@@ -89,7 +90,7 @@ def _recover(given: argparse.Namespace) -> int:
 def _sweep(given: argparse.Namespace) -> int:
     units = [Unit.of(name, given.store) for name in read_models(given.models)]
     check_runs(units)
-    everything = ["claims"] if Path("claims").is_dir() else ["--pyargs", "claimlens.claims"]
+    everything = ["claims"] if Path("claims").is_dir() else ["--pyargs", f"{PACKAGE}.claims"]
     sweep = Sweep(units, given.pytest or everything, given.jobs)
     left = sweep.run(print)
     for line in time_line(list(sweep.runs())):

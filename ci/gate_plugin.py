@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,13 +79,21 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(str(error)) from error
 
 
-def follow(session: pytest.Session, keeper: Keeper, lost: Sequence[str]) -> list[str]:
-    """Change the baseline or gate, as was asked; what to print. Sets the exit status.
+@dataclass
+class Followed:
+    """What followed from a run: lines to print, and what the gate said of each model."""
+
+    lines: list[str] = field(default_factory=list)
+    results: list[Result] = field(default_factory=list)
+
+
+def follow(session: pytest.Session, keeper: Keeper, lost: Sequence[str]) -> Followed:
+    """Change the baseline or gate, as was asked. Sets the exit status.
 
     `lost` are tests that a worker of xdist did not survive, and that nobody ran again.
     """
-    config = session.config
-    told = list[str]()
+    config, found = session.config, Followed()
+    told = found.lines
     if intent := config.stash.get(INTENT, None):
         partial = _partial(session, lost) or keeper.fault
         told += _change(session, keeper, intent, partial)
@@ -92,23 +101,23 @@ def follow(session: pytest.Session, keeper: Keeper, lost: Sequence[str]) -> list
     if mode and status not in (0, 1):
         told.append(f"gate: no decision: pytest ended with exit code {status}")
     elif mode:
-        decision = _decided(config, keeper, told)
+        decision = _decided(config, keeper, found)
         if mode == "enforce":
             session.exitstatus = int(decision)
-    return told
+    return found
 
 
-def _decided(config: pytest.Config, keeper: Keeper, told: list[str]) -> Decision:
-    """What follows for all models together; what to print of each is added."""
+def _decided(config: pytest.Config, keeper: Keeper, found: Followed) -> Decision:
+    """What follows for all models together; what the gate says of each is added."""
     from claimlens.ci.gate import Decision, worst
     from claimlens.ci.gate_text import lines
 
     if keeper.fault:
-        told.append("gate: not enough evidence: the results could not be kept")
+        found.lines.append("gate: not enough evidence: the results could not be kept")
         return Decision.UNCLEAR
-    results = _gate(config, keeper, told)
-    told += [line for result in results for line in lines(result)]
-    return worst([result.decision for result in results])
+    found.results = _gate(config, keeper, found.lines)
+    found.lines += [line for result in found.results for line in lines(result)]
+    return worst([result.decision for result in found.results])
 
 
 def _gate(config: pytest.Config, keeper: Keeper, told: list[str]) -> list[Result]:

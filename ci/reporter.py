@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
+    from claimlens.ci.gate_plugin import Followed
     from claimlens.ci.keeper import Keeper
     from claimlens.circuits.record import ClaimRecord
 
@@ -37,7 +40,7 @@ class Reporter:
         self.loads: dict[str, dict[str, int]] = {}
         self.kept = False
         self.lost: list[str] = []
-        self.followed: list[str] = []
+        self.followed: Followed | None = None
 
     @cached_property
     def keeper(self) -> Keeper:
@@ -83,8 +86,23 @@ class Reporter:
         write_claims(terminalreporter, self.keeper.records)
         terminalreporter.write_line(f"models loaded: {self._loaded()}")
         terminalreporter.write_line(self.keeper.told, red=bool(self.keeper.fault))
-        for line in self.followed:
-            terminalreporter.write_line(line)
+        if self.followed is not None:
+            self._write_followed(terminalreporter, self.followed)
+
+    def _write_followed(self, terminal: pytest.TerminalReporter, followed: Followed) -> None:
+        from claimlens.ci import github
+
+        for line in followed.lines:
+            terminal.write_line(line)
+        if not github.is_here():
+            return
+        for line in github.commands(self.keeper.records, followed.results):
+            terminal.write_line(line)
+        if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+            try:
+                github.write_summary(Path(summary), self.keeper.records, followed.results)
+            except OSError as error:
+                terminal.write_line(f"the step's summary could not be written: {error}", red=True)
 
     def _loaded(self) -> str:
         shown = [

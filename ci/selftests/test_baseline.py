@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -118,6 +119,22 @@ def test_an_intent_that_cannot_be_is_refused(
 ) -> None:
     with pytest.raises(BadBaseline, match=told):
         changed(before, run, intent)
+
+
+@pytest.mark.parametrize(
+    ("word", "reason", "claims", "told"),
+    [
+        ("create", " ", (), "create needs a reason"),
+        ("update", "", (), "update needs a reason"),
+        ("accept", "x", (), "accept takes the claims that it means"),
+        ("create", "x", ("ioi/x",), "no other intent does"),
+    ],
+)
+def test_an_intent_says_what_and_why(
+    word: Any, reason: str, claims: tuple[str, ...], told: str
+) -> None:
+    with pytest.raises(BadBaseline, match=told):
+        Intent(word, reason, claims)
 
 
 def test_one_claim_is_accepted_of_a_run_in_which_others_were_not_measured() -> None:
