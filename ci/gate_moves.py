@@ -6,9 +6,10 @@ that does the work less well, so that a role is not said to have moved where it 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
+from claimlens.ci.baseline import key_of
 from claimlens.ci.comparing import LEVEL, Unpaired
 from claimlens.ci.gate import FELT, Finding, Measured, in_order, paired
 from claimlens.circuits.record import ClaimRecord
@@ -18,21 +19,20 @@ LOST = ("refuted", "undecided", "not specific")
 
 
 def is_lost(finding: Finding) -> bool:
-    """Whether a finding held and does not, and could hold of other heads."""
-    return bool(finding.decision) and finding.old == "holds" and finding.new in LOST
+    """Whether a finding held and does not, or not of this head, and could hold of other heads."""
+    elsewhere = finding.new in LOST and bool(finding.decision)
+    gone = finding.outcome == "missing" and " " in finding.key
+    return finding.old == "holds" and (elsewhere or gone)
 
 
-def moved(
-    findings: Sequence[Finding], new: Measured, anew: Measured, old: Measured
-) -> list[Finding]:
+def moved(findings: Sequence[Finding], anew: Measured, old: Measured) -> list[Finding]:
     """The findings, those that moved said to be so.
 
-    `anew` are the records of the lost claims on heads that were found anew.
+    `anew` are records of the lost claims, on heads that were found anew or that are named now.
     """
-    free = _new_heads(findings, new, anew)
-    found = []
+    free, found = _new_heads(findings, anew), list[Finding]()
     for finding in findings:
-        there = free.get(new.records[finding.key].claim, []) if is_lost(finding) else []
+        there = free.get(_claim(finding.key), []) if is_lost(finding) else []
         before = old.records.get(finding.key)
         able = [r for r in there if before is not None and _as_well(before, old, r, anew)]
         if able:
@@ -42,22 +42,18 @@ def moved(
     return in_order(found)
 
 
-def _new_heads(
-    findings: Sequence[Finding], new: Measured, anew: Measured
-) -> dict[str, list[ClaimRecord]]:
+def _new_heads(findings: Sequence[Finding], anew: Measured) -> dict[str, list[ClaimRecord]]:
     """By claim, the records that hold of heads which the claim was not known of."""
-    known = {(record.claim, record.head) for record in _of(findings, new) if record.head}
+    known = {finding.key for finding in findings if finding.outcome != "new"}
     free: dict[str, list[ClaimRecord]] = {}
     for record in anew.records.values():
-        if record.verdict == "holds" and (record.claim, record.head) not in known:
+        if record.verdict == "holds" and (record.head is None or key_of(record) not in known):
             free.setdefault(record.claim, []).append(record)
     return free
 
 
-def _of(findings: Sequence[Finding], new: Measured) -> Iterator[ClaimRecord]:
-    for finding in findings:
-        if finding.key in new.records:
-            yield new.records[finding.key]
+def _claim(key: str) -> str:
+    return key.partition(" ")[0]
 
 
 def _as_well(before: ClaimRecord, old: Measured, there: ClaimRecord, anew: Measured) -> bool:

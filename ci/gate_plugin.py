@@ -59,7 +59,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Refuse an intent that can't be, before anything is measured."""
-    if hasattr(config, "workerinput") or not config.getoption("claims_baseline"):
+    if hasattr(config, "workerinput"):
+        return
+    if config.getoption("claims_gate") == "enforce":
+        check_commits(config.getoption("claims_model", None) or [])
+    if not config.getoption("claims_baseline"):
         return
     from claimlens.ci.baseline import BadBaseline
     from claimlens.ci.intents import Intent
@@ -77,6 +81,18 @@ def pytest_configure(config: pytest.Config) -> None:
         )
     except BadBaseline as error:
         raise pytest.UsageError(str(error)) from error
+
+
+def check_commits(models: Sequence[str]) -> None:
+    """Raise UsageError where a hub model is not named at a commit."""
+    from claimlens.ci.gate_run import is_commit, is_local
+
+    for name in models:
+        if not is_local(name) and not is_commit(name):
+            raise pytest.UsageError(
+                f"--claims-gate enforce: {name} names no commit, so that what was decided may be "
+                f"something else tomorrow; say {name.partition('@')[0]}@<40 hex>"
+            )
 
 
 @dataclass

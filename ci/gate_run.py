@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from claimlens.ci.run_files import NoRun, StoredRun, read_run, run_files
 from claimlens.circuits.record import ClaimRecord, PromptsRecord
 
 Say = Callable[[str], None]
+SHIPPED = ("default", "planted")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True)
@@ -98,8 +101,12 @@ class Gate:
         self, model: str, findings: Sequence[Finding], new: Measured, old: Measured | None
     ) -> list[Finding]:
         """Findings that no longer hold may hold elsewhere, if heads found anew play the roles."""
-        lost = [f for f in findings if is_lost(f)]
-        if not lost or old is None:
+        if old is None:
+            return list(findings)
+        headed = {key: record for key, record in new.records.items() if record.head}
+        findings = moved(findings, Measured(headed, new.prompts), old)
+        lost = [f for f in findings if is_lost(f) and f.key in new.records]
+        if not lost:
             return list(findings)
         self.say(f"gate: measuring {len(lost)} findings that are lost on heads found anew")
         nodes = sorted({_function(new.records[f.key]) for f in lost})
@@ -108,7 +115,7 @@ class Gate:
         except NotAgain as error:
             self.say(f"gate: {error}")
             return list(findings)
-        return moved(findings, new, Measured(_by_node(run), run.prompts), old)
+        return moved(findings, Measured(_by_node(run), run.prompts), old)
 
 
 def _by_node(run: StoredRun) -> dict[str, ClaimRecord]:
@@ -126,5 +133,16 @@ def _is(record: ClaimRecord, baseline: Baseline) -> bool:
 
 def _revision_of(model: str, revision: str) -> str:
     """The name of a hub model at another revision; empty for what has no revisions."""
-    local = model.startswith((".", "/", "~", "default", "planted"))
-    return "" if local or len(revision) != 40 else f"{model.partition('@')[0]}@{revision}"
+    if is_local(model) or not _COMMIT.fullmatch(revision):
+        return ""
+    return f"{model.partition('@')[0]}@{revision}"
+
+
+def is_local(model: str) -> bool:
+    """Whether a model is of this machine, and its name means what lies there now."""
+    return model.startswith((".", "/", "~")) or re.split("[:@]", model)[0] in SHIPPED
+
+
+def is_commit(model: str) -> bool:
+    """Whether a hub model is named at a commit, which never means something else later."""
+    return bool(_COMMIT.fullmatch(model.partition("@")[2].partition(":")[0]))

@@ -15,8 +15,28 @@ from claimlens.ci.run_files import NoRun, StoredRun, read_run, run_files
 
 OURS = ("--claims-model", "--claims-gate", "--claims-gate-old", "--claims-store", "--claims-resume")
 INTENTS = ("--claims-baseline", "--claims-reason", "--claims-accept", "--claims-baselines")
-NOT_AGAIN = (*OURS, *INTENTS, "-n", "--numprocesses", "--junitxml", "--junit-xml", "--dist")
+NOT_AGAIN = (
+    *OURS,
+    *INTENTS,
+    "--maxfail",
+    "-n",
+    "--numprocesses",
+    "--junitxml",
+    "--junit-xml",
+    "--dist",
+)
 """Options of this run, each with a value, that the other must not have."""
+FLAGS = (
+    "-x",
+    "--exitfirst",
+    "--lf",
+    "--last-failed",
+    "--ff",
+    "--failed-first",
+    "--sw",
+    "--stepwise",
+)
+"""And flags that would make it stop early."""
 
 
 class NotAgain(RuntimeError):
@@ -66,6 +86,6 @@ def without(arguments: Sequence[str], options: Sequence[str]) -> list[str]:
             skip = False
         elif argument in options:
             skip = True
-        elif argument.partition("=")[0] not in options and not argument.startswith("-n"):
+        elif argument.partition("=")[0] not in (*options, *FLAGS) and argument[:2] != "-n":
             kept.append(argument)
     return kept

@@ -8,8 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from claimlens.ci.baseline import Accepted, Baseline, baseline_path, environment_of
+from claimlens.ci.baseline import Accepted, Baseline, baseline_path, environment_of, key_of
 from claimlens.ci.gate import Decision, Finding, Measured, decide, judge, not_comparable
+from claimlens.ci.gate_moves import moved
+from claimlens.ci.gate_plugin import check_commits
+from claimlens.ci.gate_run import is_commit, is_local
+from claimlens.ci.measuring_again import NOT_AGAIN, without
 from claimlens.ci.selftests.records import comparison, record
 from claimlens.circuits.record import WORDS, ClaimRecord, PromptsRecord, packed
 
@@ -35,7 +39,7 @@ def measured(verdict: str, mean: float = 1.0, seed: int = 0, **changes: Any) -> 
     )
     return record(
         verdict=verdict,
-        head=None,
+        head=changes.pop("head", None),
         model=IDENTITY,
         comparisons=[compared],
         **changes,
@@ -47,7 +51,9 @@ def side(*records: ClaimRecord) -> Measured:
 
 
 def baseline(*records: ClaimRecord) -> Baseline:
-    claims = {r.claim: Accepted(r.verdict, 1, r.source_digest, "2026-01-01", "x") for r in records}
+    claims = {
+        key_of(r): Accepted(r.verdict, 1, r.source_digest, "2026-01-01", "x") for r in records
+    }
     return Baseline("gpt2", "a", "run", environment_of(IDENTITY), ["claims"], claims)
 
 
@@ -158,6 +164,67 @@ def test_the_gravest_stands_first() -> None:
     ]
     found = judge(baseline(*old), side(*old), side(*new))
     assert [f.key for f in found] == ["c/c", "b/b", "d/d", "a/a"]
+
+
+def test_a_head_that_is_named_now_and_does_it_as_well_is_where_it_moved() -> None:
+    old, other = replace(HELD, head="L9H9"), replace(HELD, head="L9H6")
+    weaker = replace(measured("holds", 0.7), head="L9H6")
+    kept = replace(HELD, head="L10H0")
+    for new, wanted in ((other, "moved"), (weaker, "missing"), (kept, "missing")):
+        found = judge(baseline(old, kept), side(old, kept), side(new, kept))
+        after = {f.key: f for f in moved(found, side(new, kept), side(old, kept))}
+        assert after["ioi/x L9H9"].outcome == wanted
+        assert after["ioi/x L10H0"].outcome == "unchanged"
+    assert "is now played by L9H6" in after["ioi/x L9H9"].reason or wanted == "missing"
+
+
+def test_one_new_head_stands_for_one_that_is_lost() -> None:
+    lost = [replace(HELD, head=head) for head in ("L9H9", "L9H6")]
+    gone = [replace(measured("refuted", 0.2), head=r.head) for r in lost]
+    found = judge(baseline(*lost), side(*lost), side(*gone))
+    assert [f.outcome for f in found] == ["broken", "broken"]
+    anew = side(replace(HELD, head="L9H1"), replace(HELD, head="L9H6"))
+    after = moved(found, anew, side(*lost))
+    assert sorted(f.outcome for f in after) == ["broken", "moved"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kept"),
+    [
+        (["claims", "--claims-model", "x", "-q"], ["claims", "-q"]),
+        (["--claims-gate=enforce", "-n2", "-k", "ioi"], ["-k", "ioi"]),
+        (["-n", "2", "--dist", "loadscope", "-x", "a.py"], ["a.py"]),
+        (["--claims-reason", "--claims-model", "b"], ["b"]),
+        (["--claims-seed", "3", "--no-header"], ["--claims-seed", "3", "--no-header"]),
+    ],
+)
+def test_what_is_measured_again_is_asked_the_same(arguments: list[str], kept: list[str]) -> None:
+    assert without(arguments, NOT_AGAIN) == kept
+
+
+@pytest.mark.parametrize(
+    ("model", "local", "commit"),
+    [
+        ("./x", True, False),
+        ("default", True, False),
+        ("default:step-700", True, False),
+        ("planted:no-copying", True, False),
+        ("default-org/x", False, False),
+        ("gpt2", False, False),
+        ("gpt2@main", False, False),
+        ("org/name@" + "0a" * 20, False, True),
+        ("org/name@" + "0a" * 20 + ":discovered", False, True),
+        ("org/name@" + "0A" * 20, False, False),
+    ],
+)
+def test_a_commit_is_told_from_a_branch(model: str, local: bool, commit: bool) -> None:
+    assert (is_local(model), is_commit(model)) == (local, commit)
+
+
+def test_a_decision_is_about_a_commit() -> None:
+    check_commits(["default", "./x", "org/name@" + "0a" * 20])
+    with pytest.raises(pytest.UsageError, match="gpt2 names no commit.*say gpt2@<40 hex>"):
+        check_commits(["default", "gpt2"])
 
 
 @pytest.mark.parametrize("field", ["dtype", "device", "processing", "seed", "tf32"])
