@@ -223,7 +223,7 @@ def test_a_commit_is_told_from_a_branch(model: str, local: bool, commit: bool) -
 
 def test_a_decision_is_about_a_commit() -> None:
     check_commits(["default", "./x", "org/name@" + "0a" * 20])
-    with pytest.raises(pytest.UsageError, match="gpt2 names no commit.*say gpt2@<40 hex>"):
+    with pytest.raises(pytest.UsageError, match=r"gpt2 names no commit.*say gpt2@<40 hex>"):
         check_commits(["default", "gpt2"])
 
 
