@@ -60,19 +60,18 @@ def row_at(size: Size) -> Row:
 def operations(size: Size) -> float:
     """The operations of the plan: every head's change, carried from its layer to the last.
 
-    Of its own layer the MLP, of each later one attention and MLP, of the last its last row alone
-    (but keys and values of all), at the rows from the first changed token on; and one pass over
-    each side of the pairs. The unembedding of two tokens is left out.
+    Of its own layer the MLP, of each later one attention and MLP, at the rows from the first
+    changed token on; of the last one its last row alone, whose query looks at the stream itself.
+    The intact runs are remembered, and the unembedding of two tokens is left out.
     """
     d, rows = size.width, size.batch * (size.tokens - FIRST)
     mlp, projections, attention = 16 * d * d, 8 * d * d, 4 * size.tokens * d
     whole = rows * (mlp + projections + attention)
-    last = rows * projections / 2 + size.batch * (mlp + projections / 2 + attention)
+    last = size.batch * (mlp + projections + size.heads * attention)
     swept = 0.0
     for layer in range(size.layers - 1):
         swept += size.heads * (rows * mlp + (size.layers - layer - 2) * whole + last)
-    swept += size.heads * size.batch * mlp
-    return swept + 2 * size.layers * whole * size.tokens / (size.tokens - FIRST)
+    return swept + size.heads * size.batch * mlp
 
 
 def figures(points: Sequence[Point]) -> dict[str, LineGrid]:

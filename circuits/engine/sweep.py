@@ -25,8 +25,9 @@ from claimlens.circuits.engine.wave import Wave
 from claimlens.circuits.engine.weights import MLP_ROWS
 from claimlens.circuits.verdict import NotMeasured
 
-MAX_ROWS = 8192
-"""Rows that go through a layer at a time: more gain nothing, whatever memory there is."""
+MAX_ROWS = 4096
+"""Rows that go through a layer at a time: more gain nothing on a CPU, whatever memory there is; a
+GPU takes twice as many."""
 
 
 @dataclass(eq=False)
@@ -98,7 +99,8 @@ class Sweep:
                 f"{longest} tokens; it needs about "
                 f"{longest * (wide + 2 * neurons) * stream.element_size():,}"
             )
-        return min(MAX_ROWS, rows)
+        most = MAX_ROWS if stream.device.type == "cpu" else 2 * MAX_ROWS
+        return max(longest, min(most, rows))
 
     def _measure(self, rows: Int[Tensor, " batch"], width: int) -> None:
         """All cells in some prompts."""
