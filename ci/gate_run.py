@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from claimlens.ci.baseline import BadBaseline, Baseline, baseline_path, key_of
+from claimlens.ci.baseline import BadBaseline, Baseline, baseline_path, environment_of, key_of
 from claimlens.ci.gate import Decision, Finding, Measured, decide, judge, not_comparable
 from claimlens.ci.gate_moves import is_lost, moved
 from claimlens.ci.measuring_again import Again, NotAgain
@@ -128,7 +128,9 @@ def _function(record: ClaimRecord) -> str:
 
 
 def _is(record: ClaimRecord, baseline: Baseline) -> bool:
-    return record.model.get("revision") == baseline.revision
+    """Whether it was measured on the accepted weights, as they were then."""
+    same = record.model.get("revision") == baseline.revision
+    return same and environment_of(record.model) == baseline.environment
 
 
 def _revision_of(model: str, revision: str) -> str:

@@ -10,7 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from claimlens.ci.gate_plugin import CI
+
 ROOT = Path(__file__).parents[2]
+OUTSIDE_CI = dict.fromkeys(CI, "")
+"""An environment in which nothing says that this is a CI, wherever the self-tests run."""
 OWN_PLUGINS = ("-p", "claimlens.fixtures.plugin", "-p", "claimlens.ci.plugin")
 
 

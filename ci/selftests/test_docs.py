@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from claimlens.ci.selftests.processes import ROOT, RunClaims, run_pytest
+from claimlens.ci.selftests.processes import OUTSIDE_CI, ROOT, RunClaims, run_pytest
 from claimlens.ci.selftests.suite import run_suite
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -46,7 +46,7 @@ def test_the_commands_are_there(command: str) -> None:
 @pytest.mark.parametrize("command", [c for c in commands() if c.startswith("pytest")])
 def test_the_pytest_commands_collect(command: str) -> None:
     words = shlex.split(command)[1:]
-    done = run_pytest(ROOT, *words, "--collect-only", "-q", path=[])
+    done = run_pytest(ROOT, *words, "--collect-only", "-q", path=[], **OUTSIDE_CI)
     assert done.code == 0, done.output
     assert "claims/ioi/test_name_movers.py::" in done.output
 

@@ -14,6 +14,7 @@ import torch
 from claimlens.ci.baseline import Baseline
 from claimlens.ci.selftests import micro
 from claimlens.ci.selftests.micro import Run
+from claimlens.ci.selftests.processes import OUTSIDE_CI
 
 CLAIMS = '''
 import torch
@@ -83,8 +84,7 @@ def bare(suite: Path) -> Path:
 
 
 def go(folder: Path, *options: str, model: str = "./model", **env: str) -> Run:
-    outside = dict.fromkeys(("CI", "GITHUB_ACTIONS"), "")
-    return micro.run_pytest(folder, f"--claims-model={model}", *options, env={**outside, **env})
+    return micro.run_pytest(folder, f"--claims-model={model}", *options, env={**OUTSIDE_CI, **env})
 
 
 def gate(folder: Path, *options: str) -> Run:

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from claimlens.ci.selftests import updates
-from claimlens.ci.selftests.processes import ROOT, Finished, run_pytest
+from claimlens.ci.selftests.processes import OUTSIDE_CI, ROOT, Finished, run_pytest
 from claimlens.circuits.parts import Head
 from claimlens.fixtures.names import DEFAULT_DIRECTORY
 
@@ -76,7 +76,7 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def go(folder: Path, *options: str) -> Finished:
     places = (f"--claims-store={folder / 'runs'}", f"--claims-baselines={folder / 'baselines'}")
     model = f"--claims-model={folder / 'model'}"
-    return run_pytest(ROOT, *CLAIMS, model, *places, *options, path=[], CI="")
+    return run_pytest(ROOT, *CLAIMS, model, *places, *options, path=[], **OUTSIDE_CI)
 
 
 @pytest.mark.parametrize("name", CASES)
