@@ -19,7 +19,7 @@ from claimlens.circuits import Head, margin_over_others
 
 SHIPPED = ("circuits", "fixtures", "ci", "claims")
 NOT_SHIPPED = ("ci/selftests", "ci/benchmarks", "ci/workflows")
-SCRIPTS = ("ci/bench", "ci/claims", "ci/test", "ci/setup.sh", "ci/constraints.txt")
+SCRIPTS = ("ci/bench", "ci/claimlens", "ci/claims", "ci/test", "ci/setup.sh", "ci/constraints.txt")
 OPTIONS = ("--import-mode=importlib", "-q", "-s", "-rA")
 
 PLAIN = "def test_plain():\n    assert 1 + 1 == 2\n"

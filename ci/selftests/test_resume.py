@@ -19,6 +19,12 @@ from claimlens.ci.selftests.records import record
 from claimlens.ci.store import RunFile
 
 NAMES = ("a", "b", "c", "d", "e")
+INTERRUPTIBLE = """
+import signal
+
+# what is started in the background ignores SIGINT, and so do its children
+signal.signal(signal.SIGINT, signal.default_int_handler)
+"""
 HEADER = '''
 import os
 import signal
@@ -63,6 +69,7 @@ def suite(model: Path, tmp_path: Path) -> Path:
     folder = tmp_path / "suite"
     folder.mkdir()
     shutil.copytree(model, folder / "model")
+    (folder / "conftest.py").write_text(INTERRUPTIBLE)
     write_claims(folder)
     return folder
 
