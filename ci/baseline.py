@@ -52,13 +52,25 @@ class Baseline:
     schema: int = SCHEMA
 
     @classmethod
+    def of(cls, folder: Path, model: str) -> Baseline:
+        """The baseline of a model; raises BadBaseline where the file is another model's."""
+        path = baseline_path(folder, model)
+        found, name = cls.load(path), model.partition("@")[0]
+        if found.model != name:
+            raise BadBaseline(
+                f"{path} is the baseline of {found.model}, not of {name}; move it away"
+            )
+        return found
+
+    @classmethod
     def load(cls, path: Path) -> Baseline:
         """Read a baseline. Raises BadBaseline."""
         try:
             text = path.read_text(encoding="utf-8")
         except FileNotFoundError as error:
             raise BadBaseline(
-                f"there is no baseline {path}; make one with --claims-baseline create --reason …"
+                f"there is no baseline {path}; make one with --claims-baseline create and "
+                "--claims-reason"
             ) from error
         except (OSError, UnicodeDecodeError) as error:
             raise BadBaseline(f"{path} cannot be read: {error}") from error
@@ -68,8 +80,8 @@ class Baseline:
             return _parsed(json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse))
         except (ValueError, RecursionError) as error:
             raise BadBaseline(
-                f"{path} is damaged: {error}; restore it from git, or make it anew with "
-                "--claims-baseline create"
+                f"{path} is damaged: {error}; restore it from git, or delete it and make it anew "
+                "with --claims-baseline create"
             ) from error
 
     def save(self, path: Path) -> None:

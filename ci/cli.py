@@ -89,9 +89,9 @@ def _recover(given: argparse.Namespace) -> int:
 
 def _sweep(given: argparse.Namespace) -> int:
     units = [Unit.of(name, given.store) for name in read_models(given.models)]
-    check_runs(units)
     everything = ["claims"] if Path("claims").is_dir() else ["--pyargs", f"{PACKAGE}.claims"]
     sweep = Sweep(units, given.pytest or everything, given.jobs)
+    check_runs(units, sweep.arguments)
     left = sweep.run(print)
     for line in time_line(list(sweep.runs())):
         print(line)

@@ -157,7 +157,7 @@ def _change(session: pytest.Session, keeper: Keeper, intent: Intent, partial: st
     for name in _models(keeper):
         path = baseline_path(folder_of(config), name)
         try:
-            before = Baseline.load(path) if path.exists() else None
+            before = Baseline.of(folder_of(config), name) if path.exists() else None
             run = Run(keeper.path.stem, name, _of(keeper, name), paths_of(config), partial)
             changed(before, run, intent).save(path)
             told.append(f"baseline: {intent.word} {path}")

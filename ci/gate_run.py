@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from claimlens.ci.baseline import BadBaseline, Baseline, baseline_path, environment_of, key_of
+from claimlens.ci.baseline import BadBaseline, Baseline, environment_of, key_of
 from claimlens.ci.gate import Decision, Finding, Measured, decide, judge, not_comparable
 from claimlens.ci.gate_moves import is_lost, moved
 from claimlens.ci.measuring_again import Again, NotAgain
@@ -47,7 +47,7 @@ class Gate:
         """What became of a model's findings since its baseline."""
         new = Measured.of(records, prompts, model)
         try:
-            baseline = Baseline.load(baseline_path(self.baselines, model))
+            baseline = Baseline.of(self.baselines, model)
         except BadBaseline as error:
             return Result(model, Decision.UNCLEAR, fault=str(error))
         revision = next((str(r.model["revision"]) for r in records if "revision" in r.model), "")

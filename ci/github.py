@@ -32,7 +32,7 @@ def is_here(environment: Mapping[str, str] = os.environ) -> bool:
 
 def commands(records: Sequence[ClaimRecord], results: Sequence[Result]) -> list[str]:
     """Workflow commands: of the gate's findings where it decided, else of the red claims."""
-    told = list(_of_findings(results)) or [_of(r) for r in records if failed(r)]
+    told = list(_of_findings(results)) if results else [_of(r) for r in records if failed(r)]
     if len(told) > MOST:
         told[MOST - 1 :] = [("error", "claims", f"and {len(told) - MOST + 1} more: see the log")]
     return [f"::{kind} title={_property(title)}::{_data(text)}" for kind, title, text in told]

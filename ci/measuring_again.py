@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -65,7 +66,7 @@ class Again:
             if nodes:
                 command += ["-k", " or ".join(nodes)]
             done = subprocess.run(
-                command, cwd=self.folder, capture_output=True, text=True, check=False
+                command, cwd=self.folder, env=_quiet(), capture_output=True, text=True, check=False
             )
             found = run_files(Path(folder))
             if not found:
@@ -76,6 +77,11 @@ class Again:
             return read_run(path)
         except NoRun as error:
             raise NotAgain(str(error)) from error
+
+
+def _quiet() -> dict[str, str]:
+    """This environment, in which the other run has nobody to tell: that is for this one to do."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("GITHUB_")}
 
 
 def without(arguments: Sequence[str], options: Sequence[str]) -> list[str]:

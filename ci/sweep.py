@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +19,7 @@ from pathlib import Path
 from claimlens.ci.run_files import LATEST, NoRun, StoredRun, read_run, run_files
 
 Say = Callable[[str], None]
+MODEL = "--claims-model"
 MEASURED = (0, 1)
 """Exit codes of a pytest that came to its end: green, or with red claims."""
 
@@ -52,7 +54,7 @@ class Unit:
 
     def measure(self, arguments: Sequence[str], log: Path) -> int:
         """Run it, or go on with it; pytest's exit code. What it prints goes to `log`."""
-        command = [sys.executable, "-m", "pytest", *arguments, "--claims-model", self.model]
+        command = [sys.executable, "-m", "pytest", *arguments, MODEL, self.model]
         command += ["--claims-store", str(self.folder)]
         if self.stored() is not None:
             command += ["--claims-resume", LATEST]
@@ -110,10 +112,17 @@ def read_models(path: Path) -> list[str]:
     return names
 
 
-def check_runs(units: Sequence[Unit]) -> None:
-    """Raise NoRun where a run of a sweep is damaged: it is neither whole nor to go on with."""
+def check_runs(units: Sequence[Unit], arguments: Sequence[str]) -> None:
+    """Raise NoRun where a run of a sweep is damaged, BadSweep where it is one of something else."""
     for unit in units:
         try:
-            unit.stored()
+            run = unit.stored()
         except NoRun as error:
             raise NoRun(f"{unit.model}: {error}") from error
+        wanted = [*arguments, MODEL]
+        given = run.header.get("arguments", []) if run else wanted
+        if given[: len(wanted)] != wanted:
+            raise BadSweep(
+                f"{unit.folder} holds a run of `pytest {shlex.join(map(str, given))}`; sweep with "
+                "the same arguments, or into another --store"
+            )

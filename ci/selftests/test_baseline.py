@@ -63,6 +63,13 @@ def test_damage_is_told(file: Path, damage: Callable[[str], str], told: str) -> 
         Baseline.load(file)
 
 
+def test_the_baseline_of_another_model_is_refused(file: Path) -> None:
+    assert Baseline.of(file.parent, "gpt2@" + "0a" * 20) == BASELINE
+    file.rename(file.with_name("pythia.json"))
+    with pytest.raises(BadBaseline, match=r"pythia.json is the baseline of gpt2, not of pythia"):
+        Baseline.of(file.parent, "pythia")
+
+
 def test_bytes_that_are_no_text(file: Path) -> None:
     file.write_bytes(b"\xff\xfe")
     with pytest.raises(BadBaseline, match="cannot be read"):

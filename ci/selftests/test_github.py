@@ -57,6 +57,7 @@ def test_of_a_gate_the_findings_are_told_and_not_the_red_claims() -> None:
         "::error title=broken%3A ioi/x L9H9::0.9 to 0.1",
         "::warning title=unclear%3A ioi/y::too near",
     ]
+    assert commands([refuted(1)], [result(fine)]) == []
     assert commands([], [result(fault="no baseline")]) == [
         "::error title=gate%3A gpt2::no baseline"
     ]

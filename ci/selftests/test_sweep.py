@@ -96,6 +96,9 @@ def test_each_model_has_its_run_and_none_is_run_twice(
     assert cli.main(sweep()) == 0
     assert "3 of 3 models are finished already" in capsys.readouterr().out
     assert (folder / "ran.txt").read_text() == before
+    for other in ([*sweep(), "-k", "first"], sweep()[:-1]):
+        assert cli.main(other) == 2
+        assert "holds a run of `pytest " in capsys.readouterr().err
 
 
 def test_a_sweep_that_is_killed_goes_on(folder: Path) -> None:
