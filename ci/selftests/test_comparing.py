@@ -91,6 +91,14 @@ def test_differences_by_rounding_are_no_change(dtype: str, p: float) -> None:
     assert found.p == pytest.approx(p, abs=1e-9)
 
 
+def test_prompts_that_change_and_cancel_are_no_rounding() -> None:
+    old = np.ones(N)
+    moves = np.tile([0.5, -0.5], N // 2)
+    found = change_of(side(old), side(old + moves), "float32")
+    assert found.difference == pytest.approx(0)
+    assert found.low < -0.1 < 0.1 < found.high
+
+
 def test_a_change_of_every_prompt_by_the_same_is_a_change() -> None:
     old = np.full(N, 0.5)
     found = change_of(side(old), side(old - 0.25), "float32")

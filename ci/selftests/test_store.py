@@ -75,6 +75,27 @@ def test_half_a_character_is_stored(run: RunFile) -> None:
     assert read_run(run.path).records[0].reason == "\ud83d"
 
 
+def test_what_a_full_disk_cuts_short_is_taken_back(
+    run: RunFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run.add(record())
+    plain, written = os.write, list[int]()
+
+    def write(descriptor: int, data: bytes) -> int:
+        if written:
+            raise OSError(28, "No space left on device")
+        written.append(plain(descriptor, data[:40]))
+        return written[0]
+
+    with monkeypatch.context() as full:
+        full.setattr(os, "write", write)
+        with pytest.raises(OSError, match="No space left"):
+            run.add(record(seed=1))
+    run.add(record(seed=2))
+    run.close()
+    assert [r.seed for r in read_run(run.path).records] == [0, 2]
+
+
 def test_two_runs_of_one_second_have_two_files(tmp_path: Path) -> None:
     paths = {RunFile.create(tmp_path, OPTIONS).path for _ in range(20)}
     assert len(paths) == 20

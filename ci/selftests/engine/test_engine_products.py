@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -130,6 +131,25 @@ def test_one_query_needs_no_keys(
     assert set(folded) == ({run.layers - 1} if run.rotary is None else set())
     monkeypatch.setattr(Wave, "_asks_once", lambda *_: False)
     torch.testing.assert_close(found, sweep(run, cells, read), atol=1e-12, rtol=0)
+
+
+def test_biases_of_keys_and_values_are_not_forgotten(
+    run: Run, source: Run, folded: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Processing folds them away, so that no model here has any."""
+    if run.rotary is not None:
+        pytest.skip("with rotary positions keys are made")
+    *first, last = run.weights.layers
+    biases = torch.randn(2, last.k.weight.shape[1], dtype=torch.float64)
+    k, v = (replace(part, bias=b) for part, b in zip((last.k, last.v), biases, strict=True))
+    layers = (*first, replace(last, k=k, v=v))
+    biased = replace(run, weights=replace(run.weights, layers=layers))
+    cells, read = late_cells(run, source), LogitDiff.of(run.prompts)
+    found = sweep(biased, cells, read)
+    assert folded
+    assert not torch.allclose(found, sweep(run, cells, read), atol=1e-3)
+    monkeypatch.setattr(Wave, "_asks_once", lambda *_: False)
+    torch.testing.assert_close(found, sweep(biased, cells, read), atol=1e-12, rtol=0)
 
 
 @pytest.mark.parametrize("kind", ["k", "v", "pattern"])
