@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from claimlens.circuits.plain import check, read
+from claimlens.ci.whole_file import write_whole
+from claimlens.circuits.plain import check, read, refuse_constant
 from claimlens.circuits.record import WORDS, ClaimRecord
 
 SCHEMA = 1
@@ -77,7 +77,9 @@ class Baseline:
         if _CONFLICT.search(text):
             raise BadBaseline(f"{path} holds the markers of a merge conflict; resolve it first")
         try:
-            return _parsed(json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse))
+            return _parsed(
+                json.loads(text, object_pairs_hook=_unique, parse_constant=refuse_constant)
+            )
         except (ValueError, RecursionError) as error:
             raise BadBaseline(
                 f"{path} is damaged: {error}; restore it from git, or delete it and make it anew "
@@ -87,10 +89,8 @@ class Baseline:
     def save(self, path: Path) -> None:
         """Write it, sorted, one value a line; the whole file or none of it."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}.part")
         text = json.dumps(asdict(self), indent=2, sort_keys=True, allow_nan=False)
-        partial.write_text(text + "\n", encoding="utf-8")
-        partial.replace(path)
+        write_whole(path, f"{text}\n".encode())
 
 
 def baseline_path(folder: Path, model: str) -> Path:
@@ -98,11 +98,6 @@ def baseline_path(folder: Path, model: str) -> Path:
     name = model.partition("@")[0]
     plain = re.sub(r"[^A-Za-z0-9._-]+", "--", name).strip("-.") or "model"
     return folder / f"{plain[:100]}.json"
-
-
-def key_of(record: ClaimRecord) -> str:
-    """How a baseline names a claim: its id, and its head where it has one."""
-    return f"{record.claim} {record.head}" if record.head else record.claim
 
 
 def environment_of(identity: Mapping[str, Any]) -> dict[str, Any]:
@@ -138,7 +133,3 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"{twice!r} stands there twice")
     return found
-
-
-def _refuse(constant: str) -> float:
-    raise ValueError(f"{constant} is no JSON number")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Literal
 
-from claimlens.ci.baseline import Accepted, Baseline, environment_of, key_of
+from claimlens.ci.baseline import Accepted, Baseline, environment_of
 from claimlens.ci.comparing import LEVEL, Change, Side, Unpaired, change_of, holm
 from claimlens.circuits.record import ClaimRecord, PromptsRecord
 
@@ -51,7 +51,7 @@ class Measured:
         cls, records: Sequence[ClaimRecord], prompts: Mapping[str, PromptsRecord], model: str
     ) -> Measured:
         """Those of one model."""
-        mine = {key_of(r): r for r in records if str(r.model.get("name", "")) == model}
+        mine = {r.key: r for r in records if r.model_name == model}
         return cls(mine, prompts)
 
 

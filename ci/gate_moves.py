@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from claimlens.ci.baseline import key_of
 from claimlens.ci.comparing import LEVEL, Unpaired
 from claimlens.ci.gate import FELT, Finding, Measured, in_order, paired
 from claimlens.circuits.record import ClaimRecord
@@ -47,7 +46,7 @@ def _new_heads(findings: Sequence[Finding], anew: Measured) -> dict[str, list[Cl
     known = {finding.key for finding in findings if finding.outcome != "new"}
     free: dict[str, list[ClaimRecord]] = {}
     for record in anew.records.values():
-        if record.verdict == "holds" and (record.head is None or key_of(record) not in known):
+        if record.verdict == "holds" and (record.head is None or record.key not in known):
             free.setdefault(record.claim, []).append(record)
     return free
 

@@ -204,8 +204,8 @@ def _partial(session: pytest.Session, lost: Sequence[str]) -> str:
 
 
 def _models(keeper: Keeper) -> list[str]:
-    return list(dict.fromkeys(str(r.model.get("name", "")) for r in keeper.records))
+    return list(dict.fromkeys(r.model_name for r in keeper.records))
 
 
 def _of(keeper: Keeper, name: str) -> list[Any]:
-    return [record for record in keeper.records if str(record.model.get("name", "")) == name]
+    return [record for record in keeper.records if record.model_name == name]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from claimlens.ci.baseline import BadBaseline, Baseline, environment_of, key_of
+from claimlens.ci.baseline import BadBaseline, Baseline, environment_of
 from claimlens.ci.gate import Decision, Finding, Measured, decide, judge, not_comparable
 from claimlens.ci.gate_moves import is_lost, moved
 from claimlens.ci.measuring_again import Again, NotAgain
@@ -64,9 +64,9 @@ class Gate:
             return new
         for run in self._stored(baseline):
             found = [r for r in run.records if _is(r, baseline)]
-            names = {str(r.model.get("name")) for r in found}
+            names = {r.model_name for r in found}
             needed = {key for key, claim in baseline.claims.items() if claim.values}
-            if len(names) == 1 and {key_of(r) for r in found} >= needed:
+            if len(names) == 1 and {r.key for r in found} >= needed:
                 return Measured.of(found, run.prompts, names.pop())
         name = self.old_model or _revision_of(model, baseline.revision)
         if not name:

@@ -78,7 +78,7 @@ def _summary(records: Sequence[ClaimRecord], results: Sequence[Result]) -> Itera
     yield "## Claims"
     yield ""
     rows = [
-        (r.verdict, str(r.model.get("name", "")), f"{r.claim} {r.head or ''}", _value(r))
+        (r.verdict, r.model_name, f"{r.claim} {r.head or ''}", _value(r))
         for r in sorted(records, key=lambda r: (not failed(r), r.claim))
     ]
     yield from _table(("verdict", "model", "claim", "value"), iter(rows))

@@ -6,13 +6,12 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Literal, get_args
+from typing import Literal
 
-from claimlens.ci.baseline import Accepted, BadBaseline, Baseline, accepted, environment_of, key_of
+from claimlens.ci.baseline import Accepted, BadBaseline, Baseline, accepted, environment_of
 from claimlens.circuits.record import ClaimRecord
 
 Word = Literal["create", "accept", "update", "trim"]
-WORDS: tuple[Word, ...] = get_args(Word)
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ def changed(before: Baseline | None, run: Run, intent: Intent) -> Baseline:
         same = {k: before.claims[k] for k in fresh.claims if _same(before.claims.get(k), fresh, k)}
         return replace(fresh, claims={**fresh.claims, **same})
     if intent.word == "trim":
-        present = {key_of(record) for record in run.records}
+        present = {record.key for record in run.records}
         return replace(before, claims={k: v for k, v in before.claims.items() if k in present})
     return _accepting(before, run, intent)
 
@@ -82,9 +81,9 @@ def _check_whole(before: Baseline | None, run: Run, intent: Intent) -> None:
         )
     named = set(intent.claims)
     missed = [
-        key_of(r)
+        r.key
         for r in run.records
-        if r.verdict == "not measured" and (not named or named & {r.claim, key_of(r)})
+        if r.verdict == "not measured" and (not named or named & {r.claim, r.key})
     ]
     if missed and intent.word != "trim":
         raise BadBaseline(
@@ -102,20 +101,20 @@ def _all(run: Run, intent: Intent) -> Baseline:
         run=run.id,
         environment=environment_of(identity),
         paths=sorted(run.paths),
-        claims={key_of(r): _accept(r, intent) for r in run.records},
+        claims={r.key: _accept(r, intent) for r in run.records},
     )
 
 
 def _accepting(before: Baseline, run: Run, intent: Intent) -> Baseline:
     claims = dict(before.claims)
     for name in intent.claims:
-        mine = [r for r in run.records if name in (r.claim, key_of(r))]
+        mine = [r for r in run.records if name in (r.claim, r.key)]
         if not mine:
-            known = [key_of(r) for r in run.records] + [r.claim for r in run.records]
+            known = [r.key for r in run.records] + [r.claim for r in run.records]
             near = difflib.get_close_matches(name, known, 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise BadBaseline(f"--claims-accept {name!r}: this run has no such claim{hint}")
-        claims |= {key_of(record): _accept(record, intent) for record in mine}
+        claims |= {record.key: _accept(record, intent) for record in mine}
     return replace(before, claims=claims)
 
 

@@ -27,6 +27,7 @@ class Keeper:
         self.records: list[ClaimRecord] = []
         self.prompts: dict[str, PromptsRecord] = {}
         self.file: RunFile | None = None
+        self.path = Path()
         self.fault = ""
         self.resumed: Resumed | None = None
 
@@ -79,9 +80,6 @@ class Keeper:
     def told(self) -> str:
         """Where the results are, or why they are nowhere."""
         return self.fault or f"results: {_short(self.path)}"
-
-    path = Path()
-    """The run file, once there is one."""
 
     def _store(self, record: ClaimRecord, prompts: Sequence[PromptsRecord]) -> None:
         try:

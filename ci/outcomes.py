@@ -82,5 +82,5 @@ def facts(comparison: ComparisonRecord) -> str:
 
 def rerun(record: ClaimRecord) -> str:
     """The command that runs this one claim again."""
-    words = ["pytest", record.nodeid, "--claims-model", str(record.model.get("name", ""))]
+    words = ["pytest", record.nodeid, "--claims-model", record.model_name]
     return shlex.join([*words, "--claims-seed", str(record.seed)])

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from claimlens.ci.run_files import NoRun, StoredRun, lines_of, parsed
+from claimlens.ci.whole_file import write_whole
 from claimlens.circuits.record import SCHEMA
 
 
@@ -37,7 +37,7 @@ def recover(path: Path) -> Recovered:
     if not run.records:
         raise NoRun(f"{path} holds no intact claim; {len(damage)} lines are damaged")
     target = path.with_name(f"{path.stem}-recovered.jsonl")
-    _replace(target, b"".join(line + b"\n" for line in kept))
+    write_whole(target, b"".join(line + b"\n" for line in kept))
     return Recovered(target, len(run.records), tuple(damage))
 
 
@@ -50,13 +50,3 @@ def _take(run: StoredRun, line: dict[str, Any], kept: list[bytes]) -> None:
         run.take(lost)
         kept.append(json.dumps(lost).encode("ascii"))
     run.take(line)
-
-
-def _replace(target: Path, content: bytes) -> None:
-    """The whole file or none of it."""
-    partial = target.with_suffix(f".{os.getpid()}.part")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(target)

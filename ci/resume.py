@@ -56,7 +56,7 @@ class Resumed:
 
     def check(self, record: ClaimRecord) -> None:
         """Raise Changed where a new result is of another model or of other prompts."""
-        name = str(record.model.get("name", ""))
+        name = record.model_name
         known = self.models.get(name)
         if known and "revision" in record.model and known != record.model:
             told = [f"{k} {v!r}" for k, v in record.model.items() if known.get(k) != v]
@@ -95,7 +95,7 @@ def missing(
 
 def _prompts(record: ClaimRecord) -> list[tuple[tuple[str, str, int], str]]:
     """The digest of each set of prompts, by model, name and size."""
-    model = str(record.model.get("name", ""))
+    model = record.model_name
     return [((model, str(p["name"]), int(p["n"])), str(p["digest"])) for p in record.prompts]
 
 

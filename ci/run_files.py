@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from claimlens.circuits.plain import refuse_constant
 from claimlens.circuits.record import SCHEMA, ClaimRecord, PromptsRecord
 
 LATEST = "latest"
@@ -29,7 +30,6 @@ class StoredRun:
 
     path: Path
     intact: int = 0
-    size: int = 0
     header: dict[str, Any] = field(default_factory=dict)
     prompts: dict[str, PromptsRecord] = field(default_factory=dict)
     records: list[ClaimRecord] = field(default_factory=list)
@@ -44,7 +44,7 @@ class StoredRun:
     @property
     def models(self) -> list[str]:
         """The models that it has results of, in order."""
-        return list(dict.fromkeys(str(r.model.get("name", "")) for r in self.records))
+        return list(dict.fromkeys(r.model_name for r in self.records))
 
     def take(self, line: dict[str, Any]) -> None:
         """Take in one more line; raises ValueError for one of no known kind."""
@@ -74,7 +74,6 @@ def read_run(path: Path) -> StoredRun:
     """A run file. Raises NoRun where it is none, or where a line before the last is damaged."""
     run = StoredRun(path)
     for number, text in lines_of(path):
-        run.size += len(text)
         if not text.endswith(b"\n"):
             break
         run.intact += len(text)
@@ -106,7 +105,7 @@ def lines_of(path: Path) -> Iterator[tuple[int, bytes]]:
 def parsed(text: bytes) -> dict[str, Any]:
     """The JSON object of a line; raises ValueError."""
     try:
-        line = json.loads(text.decode("utf-8"), parse_constant=_refuse)
+        line = json.loads(text.decode("utf-8"), parse_constant=refuse_constant)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
     if not isinstance(line, dict):
@@ -138,7 +137,3 @@ def find_run(folder: Path, name: str) -> Path:
         told = ", ".join(p.stem for p in (found or known)[-5:])
         raise NoRun(f"{len(found) or 'no'} runs are called {name!r}; such as {told}")
     return found[0]
-
-
-def _refuse(constant: str) -> float:
-    raise ValueError(f"{constant} is no JSON number")

@@ -47,7 +47,7 @@ class RunFile:
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         path = folder / f"{stamp}-{secrets.token_hex(4)}.jsonl"
         run = cls._open(path, os.O_CREAT | os.O_EXCL)
-        run._write(
+        run._begin(
             {
                 "type": "run",
                 "schema": SCHEMA,
@@ -61,6 +61,15 @@ class RunFile:
         )
         _sync_folder(folder)
         return run
+
+    def _begin(self, header: dict[str, Any]) -> None:
+        """The first line; a file that cannot have one is not left there."""
+        try:
+            self._write(header)
+        except OSError:
+            self.close()
+            self.path.unlink()
+            raise
 
     @classmethod
     def reopen(cls, path: Path, intact: int, told: set[str]) -> RunFile:

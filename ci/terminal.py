@@ -26,7 +26,7 @@ def write_claims(terminal: pytest.TerminalReporter, records: Sequence[ClaimRecor
     """One line per claim: verdict, value, interval, threshold, n, rank, controls."""
     terminal.write_sep("=", "claims")
     width = max(len(_name(record)) for record in records)
-    for record in sorted(records, key=lambda r: (r.model.get("name", ""), r.claim, r.head or "")):
+    for record in sorted(records, key=lambda r: (r.model_name, r.claim, r.head or "")):
         color = COLORS[record.verdict] if not _against(record) else "red"
         terminal.write(f"{record.verdict:<15}", **{color: True})
         terminal.write_line(shown_line(f"{_name(record):<{width}}  {_summary(record)}"))
@@ -43,8 +43,8 @@ def write_unmet(terminal: pytest.TerminalReporter) -> None:
 
 
 def _write_totals(terminal: pytest.TerminalReporter, records: Sequence[ClaimRecord]) -> None:
-    for model in sorted({str(r.model.get("name", "")) for r in records}):
-        mine = [r for r in records if r.model.get("name", "") == model]
+    for model in sorted({r.model_name for r in records}):
+        mine = [r for r in records if r.model_name == model]
         counts = Counter(r.verdict for r in mine)
         totals = ", ".join(f"{counts[word]} {word}" for word in ORDER if counts[word])
         terminal.write_line(shown_line(f"{model}{_provenance(mine)}: {totals}"))
@@ -56,8 +56,8 @@ def _write_fallen(terminal: pytest.TerminalReporter, records: Sequence[ClaimReco
     claims: dict[tuple[str, str], set[str]] = defaultdict(set)
     for record in records:
         for sweep, why in record.fallen.items():
-            sweeps[record.model.get("name", ""), why].add(sweep)
-            claims[record.model.get("name", ""), why].add(record.nodeid)
+            sweeps[record.model_name, why].add(sweep)
+            claims[record.model_name, why].add(record.nodeid)
     for model, why in sorted(sweeps):
         names, n = ", ".join(sorted(sweeps[model, why])), len(claims[model, why])
         told = f"by hooks, not by the engine: {names} on {model} ({why}): {n} claim"

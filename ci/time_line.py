@@ -4,28 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from claimlens.ci.baseline import key_of
+from claimlens.ci.outcomes import LETTERS
 from claimlens.ci.plain_text import shown_line
 from claimlens.ci.run_files import StoredRun
 
-SIGNS = {
-    "holds": "+",
-    "refuted": "-",
-    "undecided": "?",
-    "not specific": "N",
-    "not measured": "E",
-    "not applicable": ".",
-}
-KEY = "  ".join(f"{sign} {word}" for word, sign in SIGNS.items())
+KEY = "  ".join(f"{letter} {word}" for word, letter in LETTERS.items())
 
 
 def time_line(runs: Sequence[StoredRun]) -> list[str]:
     """A line for each claim and head, a column for each run, and what the signs mean."""
-    verdicts = [{key_of(record): record.verdict for record in run.records} for run in runs]
+    verdicts = [{record.key: record.verdict for record in run.records} for run in runs]
     keys = sorted({key for found in verdicts for key in found})
     width = max((len(key) for key in keys), default=0)
     told = [f"{number:>3} {' '.join(run.models)}" for number, run in enumerate(runs, 1)]
     for key in keys:
-        row = "".join(SIGNS.get(found.get(key, ""), " ") for found in verdicts)
+        row = "".join(LETTERS.get(found.get(key, ""), " ") for found in verdicts)
         told.append(f"{key:<{width}}  {row}")
     return [shown_line(line) for line in [*told, KEY]]

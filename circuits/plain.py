@@ -40,6 +40,11 @@ def _is_one_of(value: object, types: frozenset[type]) -> bool:
     return type(value) in types and (type(value) is not float or isfinite(value))
 
 
+def refuse_constant(constant: str) -> float:
+    """For `json.loads(parse_constant=…)`: NaN and infinities are no JSON. Raises ValueError."""
+    raise ValueError(f"{constant} is no JSON number")
+
+
 @cache
 def _fields(
     kind: type[Any],

@@ -128,6 +128,16 @@ class ClaimRecord:
     schema: int = SCHEMA
 
     @property
+    def model_name(self) -> str:
+        """The model that it was asked of; empty where none was named."""
+        return str(self.model.get("name", ""))
+
+    @property
+    def key(self) -> str:
+        """The claim's id, and its head where it has one: what it is called in a suite."""
+        return f"{self.claim} {self.head}" if self.head else self.claim
+
+    @property
     def as_expected(self) -> bool:
         """Whether the verdict is the one that the claim's marker expects of this model."""
         return self.verdict == self.expected

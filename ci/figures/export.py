@@ -84,5 +84,5 @@ def _records(run: Path) -> list[ClaimRecord]:
 
 def _name(record: ClaimRecord, number: int) -> str:
     """`ioi-name-movers_default_L2H3_1`, of letters that every file system takes."""
-    parts = (record.claim, str(record.model.get("name", "")), record.head or "", str(number))
+    parts = (record.claim, record.model_name, record.head or "", str(number))
     return "_".join(re.sub(r"[^A-Za-z0-9.]+", "-", part).strip("-.") for part in parts if part)

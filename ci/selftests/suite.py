@@ -45,8 +45,3 @@ def run_suites(models: Sequence[str], store: Path, *extra: str) -> list[ClaimRec
             if half
         ]
         return [record for job in jobs for record in job.result()]
-
-
-def row(record: ClaimRecord) -> str:
-    """How a truth table names a claim: its id, and its head where it has one."""
-    return f"{record.claim} {record.head}" if record.head else record.claim

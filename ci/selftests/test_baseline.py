@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from claimlens.ci.baseline import Accepted, BadBaseline, Baseline, accepted, key_of
+from claimlens.ci.baseline import Accepted, BadBaseline, Baseline, accepted
 from claimlens.ci.intents import Intent, Run, changed
 from claimlens.ci.selftests.records import record
 
@@ -151,7 +151,7 @@ def test_one_claim_is_accepted_of_a_run_in_which_others_were_not_measured() -> N
         Run("r", "gpt2", others, ("claims/ioi",), "cut"),
         Intent("accept", "x", ("ioi/x",)),
     )
-    assert after.claims == {**CLAIMS, key_of(HELD): after.claims[key_of(HELD)]}
+    assert after.claims == {**CLAIMS, HELD.key: after.claims[HELD.key]}
     assert after.revision == BASELINE.revision
 
 

@@ -11,19 +11,10 @@ import pytest
 from claimlens.ci.figures.__main__ import main
 from claimlens.ci.selftests.figure_samples import heads, tokens
 from claimlens.ci.selftests.processes import RunClaims
+from claimlens.ci.selftests.records import record
 from claimlens.ci.store import RunFile
-from claimlens.circuits.record import ClaimRecord
 
-RECORD = ClaimRecord(
-    claim="ioi/x",
-    nodeid="test_x.py::test_x[default-L1H1]",
-    kind="mechanism",
-    statement="It holds.",
-    source="here",
-    verdict="holds",
-    model={"name": "./../my model:1"},
-    head="L1H1",
-)
+RECORD = record(model={"name": "./../my model:1"})
 
 CLAIM = '''
 import pytest

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from claimlens.ci.baseline import Accepted, Baseline, baseline_path, environment_of, key_of
+from claimlens.ci.baseline import Accepted, Baseline, baseline_path, environment_of
 from claimlens.ci.gate import Decision, Finding, Measured, decide, judge, not_comparable
 from claimlens.ci.gate_moves import moved
 from claimlens.ci.gate_plugin import check_commits
@@ -51,9 +51,7 @@ def side(*records: ClaimRecord) -> Measured:
 
 
 def baseline(*records: ClaimRecord) -> Baseline:
-    claims = {
-        key_of(r): Accepted(r.verdict, 1, r.source_digest, "2026-01-01", "x") for r in records
-    }
+    claims = {r.key: Accepted(r.verdict, 1, r.source_digest, "2026-01-01", "x") for r in records}
     return Baseline("gpt2", "a", "run", environment_of(IDENTITY), ["claims"], claims)
 
 

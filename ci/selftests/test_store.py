@@ -96,6 +96,19 @@ def test_what_a_full_disk_cuts_short_is_taken_back(
     assert [r.seed for r in read_run(run.path).records] == [0, 2]
 
 
+def test_a_run_that_cannot_begin_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int, data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        with pytest.raises(OSError, match="No space left"):
+            RunFile.create(tmp_path, OPTIONS)
+    assert list(tmp_path.glob("*.jsonl")) == []
+
+
 def test_two_runs_of_one_second_have_two_files(tmp_path: Path) -> None:
     paths = {RunFile.create(tmp_path, OPTIONS).path for _ in range(20)}
     assert len(paths) == 20

@@ -88,8 +88,8 @@ def test_each_model_has_its_run_and_none_is_run_twice(
 ) -> None:
     assert cli.main(sweep("--jobs", jobs)) == 0
     told = capsys.readouterr().out
-    assert re.search(r"^many/first +\+\+\+$", told, re.MULTILINE)
-    assert re.search(r"^many/second +---$", told, re.MULTILINE)
+    assert re.search(r"^many/first +\.\.\.$", told, re.MULTILINE)
+    assert re.search(r"^many/second +FFF$", told, re.MULTILINE)
     assert verdicts(folder) == WHOLE
     assert (folder / "ran.txt").read_text() in ("12" * 3, "112212", "121122", "112122", "121212")
     before = (folder / "ran.txt").read_text()
@@ -129,7 +129,7 @@ def test_a_model_without_results_is_said_and_the_others_go_on(
     told = capsys.readouterr().out
     assert re.search(r"planted:no-such-thing: pytest ended with 4; see .*pytest.log", told)
     assert "1 of 2 models are not finished; run it again to go on" in told
-    assert re.search(r"^many/first +\+$", told, re.MULTILINE)
+    assert re.search(r"^many/first +\.$", told, re.MULTILINE)
 
 
 @pytest.mark.parametrize(

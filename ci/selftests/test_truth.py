@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from claimlens.ci.run_files import read_run
 from claimlens.ci.selftests.processes import OWN_PLUGINS, ROOT, run_pytest
-from claimlens.ci.selftests.suite import row, run_suite, run_suites
+from claimlens.ci.selftests.suite import run_suite, run_suites
 from claimlens.ci.selftests.truth_table import MODELS, cells, verdicts
 from claimlens.circuits.kernels.cache import cache
 from claimlens.circuits.record import ClaimRecord
@@ -69,7 +69,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Records:
 def by_model(records: list[ClaimRecord]) -> Records:
     sorted_in: Records = defaultdict(dict)
     for record in records:
-        sorted_in[record.model["name"]][row(record)] = record
+        sorted_in[record.model["name"]][record.key] = record
     return sorted_in
 
 
@@ -110,7 +110,7 @@ def test_every_claim_is_red_on_a_mutant(measured: Records) -> None:
 @pytest.mark.parametrize("model", ["planted", "default"])
 def test_an_intact_model_is_as_expected(model: str, measured: Records) -> None:
     known = [r for r in measured[model].values() if r.verdict != "not applicable"]
-    assert [row(r) for r in known if not r.as_expected] == []
+    assert [r.key for r in known if not r.as_expected] == []
 
 
 def test_no_mechanism_claim_holds_on_the_decoys(measured: Records) -> None:
@@ -140,7 +140,7 @@ def test_no_mechanism_claim_holds_with_shuffled_prompts(tmp_path: Path, clone_si
     (file,) = (tmp_path / "runs").glob("*.jsonl")
     mechanisms = [record for record in read_run(file).records if record.kind == "mechanism"]
     assert len(mechanisms) > 20, done.output
-    assert [row(r) for r in mechanisms if r.verdict == "holds"] == []
+    assert [r.key for r in mechanisms if r.verdict == "holds"] == []
 
 
 def test_a_permuted_decoder_refutes_the_sae_claims(tmp_path: Path) -> None:
