@@ -67,6 +67,8 @@ def explanation(record: ClaimRecord) -> str:
     if record.engine:
         ways = [f"{sweep} by {way}" for sweep, way in record.engine.items()]
         lines += ["", f"  sweeps: {'; '.join(ways)}"]
+    if record.memory:
+        lines += ["", f"  {record.memory}"]
     lines += ["", f"  source: {record.source}", f"  rerun:  {rerun(record)}"]
     return shown("\n".join(lines))
 

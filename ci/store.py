@@ -13,13 +13,16 @@ import secrets
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
 from claimlens.circuits.record import SCHEMA, ClaimRecord, PromptsRecord
+
+STAMP = "%Y%m%dT%H%M%SZ"
+LENGTH = len("20260131T235959Z")
 
 
 class Busy(OSError):
@@ -44,8 +47,7 @@ class RunFile:
         `arguments` are those of the command that runs, so that it can be told how to go on.
         """
         _make(folder)
-        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-        path = folder / f"{stamp}-{secrets.token_hex(4)}.jsonl"
+        path = folder / f"{_stamp(folder)}-{secrets.token_hex(4)}.jsonl"
         run = cls._open(path, os.O_CREAT | os.O_EXCL)
         run._begin(
             {
@@ -145,6 +147,16 @@ def _lock(path: Path) -> FileLock:
     except Timeout as error:
         raise Busy(f"{path.name} is being written by another process") from error
     return lock
+
+
+def _stamp(folder: Path) -> str:
+    """Now, or just behind the newest run: that is the `latest`, also where the clock went back."""
+    now = datetime.now(UTC)
+    stamps = [path.name[:LENGTH] for path in folder.glob("[0-9]*T*Z-*.jsonl")]
+    with suppress(ValueError, OverflowError):  # a name that only looks like a run's
+        newest = datetime.strptime(max(stamps), STAMP).replace(tzinfo=UTC)
+        now = max(now, newest + timedelta(seconds=1))
+    return now.strftime(STAMP)
 
 
 def _sync_folder(folder: Path) -> None:

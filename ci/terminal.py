@@ -102,6 +102,8 @@ def _summary(record: ClaimRecord) -> str:
         parts.append(f"expected: {record.expected}")
     if record.reused:
         parts.append(f"{len(record.reused)} results from the cache")
+    if record.memory:
+        parts.append(record.memory)
     if record.caveat:
         parts.append("fragile source")
     return "  ".join(parts)

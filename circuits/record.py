@@ -118,6 +118,7 @@ class ClaimRecord:
     figures: list[dict[str, Any]] = field(default_factory=list)
     reused: list[str] = field(default_factory=list)
     engine: dict[str, str] = field(default_factory=dict)
+    memory: str = ""
     caveat: str = ""
     looks: int = 0
     seed: int = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claimlens.ci.run_files import NoRun, read_run
+from claimlens.ci.run_files import NoRun, find_run, read_run
 from claimlens.ci.selftests.records import comparison, record
 from claimlens.ci.store import RunFile
 from claimlens.circuits.record import SCHEMA, ClaimRecord
@@ -252,3 +253,30 @@ def test_a_folder_that_was_there_is_left_as_it_is(tmp_path: Path) -> None:
     RunFile.create(tmp_path, OPTIONS).close()
     assert {path.name for path in tmp_path.iterdir() if path.suffix != ".jsonl"} == {".locks"}
     assert (tmp_path / ".locks" / ".gitignore").read_text() == "*\n"
+
+
+@pytest.mark.parametrize("newest", ["29990101T000000Z-00ff00ff", "20200101T000000Z-00ff00ff"])
+def test_the_newest_run_is_the_last_one_whatever_the_clock_says(
+    tmp_path: Path, newest: str
+) -> None:
+    """A clock that goes back must not make `latest` an older run."""
+    first = RunFile.create(tmp_path, OPTIONS)
+    first.close()
+    first.path.rename(tmp_path / f"{newest}.jsonl")
+    made = []
+    for _ in range(3):
+        run = RunFile.create(tmp_path, OPTIONS)
+        run.close()
+        made.append(run.path)
+        assert find_run(tmp_path, "latest") == run.path
+    assert made == sorted(made)
+
+
+def test_a_file_that_is_dated_at_the_end_of_time_or_not_at_all_is_in_nobodys_way(
+    tmp_path: Path,
+) -> None:
+    for name in ("99991231T235959Z-00ff00ff", "20261345T999999Z-00ff00ff", "7T-Z-1"):
+        (tmp_path / f"{name}.jsonl").touch()
+        run = RunFile.create(tmp_path, OPTIONS)
+        run.close()
+        assert re.fullmatch(r"2\d{7}T\d{6}Z-[0-9a-f]{8}", run.path.stem)

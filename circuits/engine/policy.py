@@ -28,13 +28,14 @@ class Policy:
     """How sweeps are measured, and which way each has gone: "engine", or "hooks: why".
 
     `progress` is told the name of a sweep, how many of its cells x prompts are done, and of how
-    many.
+    many. `ran_out` says what was done where memory ran out, if it did.
     """
 
     mode: Mode = "auto"
     max_bytes: int = MAX_BYTES
     progress: Callable[[str, int, int], None] | None = None
     ways: dict[str, str] = field(default_factory=dict)
+    ran_out: str = ""
 
     def went(self, sweep: str, way: str) -> None:
         """Note the way of a sweep; one that went by hooks once did not go by the engine."""
