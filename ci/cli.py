@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from claimlens.ci.plain_text import shown
 from claimlens.ci.recovery import recover
 from claimlens.ci.run_files import NoRun, find_run, run_files
 from claimlens.ci.run_table import write_runs
@@ -24,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(given.run(given))
     except (NoRun, BadSweep, OSError) as error:
-        print(f"claimlens {given.command}: {error}", file=sys.stderr)
+        print(shown(f"claimlens {given.command}: {error}"), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
@@ -81,9 +82,9 @@ def _recover(given: argparse.Namespace) -> int:
     path = named if named.suffix == ".jsonl" else find_run(given.store, given.file)
     found = recover(path)
     for fault in found.damage:
-        print(fault)
+        _say(fault)
     lost = len(found.damage)
-    print(f"{found.path}: {found.kept} claims kept, {lost} damaged line{'' if lost == 1 else 's'}")
+    _say(f"{found.path}: {found.kept} claims kept, {lost} damaged line{'' if lost == 1 else 's'}")
     return 0
 
 
@@ -92,12 +93,17 @@ def _sweep(given: argparse.Namespace) -> int:
     everything = ["claims"] if Path("claims").is_dir() else ["--pyargs", f"{PACKAGE}.claims"]
     sweep = Sweep(units, given.pytest or everything, given.jobs)
     check_runs(units, sweep.arguments)
-    left = sweep.run(print)
+    left = sweep.run(_say)
     for line in time_line(list(sweep.runs())):
-        print(line)
+        _say(line)
     if left:
-        print(f"{len(left)} of {len(units)} models are not finished; run it again to go on")
+        _say(f"{len(left)} of {len(units)} models are not finished; run it again to go on")
     return 3 if left else 0
+
+
+def _say(text: str) -> None:
+    """Print it; whatever a name contains, a terminal and a CI show it."""
+    print(shown(text))
 
 
 if __name__ == "__main__":

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
-from scipy import stats
+from scipy import special
 
 from claimlens.circuits.record import ComparisonRecord, PromptsRecord, unpacked
-from claimlens.circuits.statistics import cluster_sums
 from claimlens.circuits.verdict import NOISE_FLOOR
 
 LEVEL = 0.99
@@ -56,17 +56,27 @@ class Side:
     record: ComparisonRecord
     prompts: PromptsRecord
 
-    @property
-    def values(self) -> Float[ndarray, " prompt"]:
-        """One value a prompt."""
-        return unpacked(self.record.values)
+    def of(
+        self, rows: Int[ndarray, " common"]
+    ) -> tuple[Float[ndarray, " common"], Float[ndarray, " common"]]:
+        """The values of some prompts, and what they are divided by: ones, but for a ratio."""
+        values, given = unpacked(self.record.values), self.record.denominators
+        if len(values) != len(self.prompts.ids):
+            raise Unpaired("a run file holds another number of values than of prompts")
+        return values[rows], unpacked(given)[rows] if given else np.ones(len(rows))
 
-    @property
-    def weights(self) -> Float[ndarray, " prompt"]:
-        """What they are divided by: ones, but for a ratio."""
-        given = self.record.denominators
-        ones: Float[ndarray, " prompt"] = np.ones(len(self.prompts.ids))
-        return unpacked(given) if given else ones
+
+@dataclass(frozen=True, eq=False)
+class Pairing:
+    """Where the prompts that two runs have in common stand in each, and each one's template."""
+
+    here: Int[ndarray, " common"]
+    there: Int[ndarray, " common"]
+    template: Int[ndarray, " common"]
+
+    def sums(self, values: Float[ndarray, " common"]) -> Float[ndarray, " cluster"]:
+        """The sum of each template's values."""
+        return np.bincount(self.template, weights=values)
 
 
 def change_of(old: Side, new: Side, dtype: str) -> Change:
@@ -76,15 +86,13 @@ def change_of(old: Side, new: Side, dtype: str) -> Change:
     templates. What is exact, and what differs by rounding alone, has no chance in it: p is 0 or 1.
     Raises Unpaired.
     """
-    here, there = _common(old.prompts, new.prompts)
-    (x0, y0), (x1, y1) = ((s.values, s.weights) for s in (old, new))
-    if len(x0) != len(old.prompts.ids) or len(x1) != len(new.prompts.ids):
-        raise Unpaired("a run file holds another number of values than of prompts")
-    before, after = _influence(x0[here], y0[here]), _influence(x1[there], y1[there])
-    values = (float(x0[here].sum() / y0[here].sum()), float(x1[there].sum() / y1[there].sum()))
-    templates = [old.prompts.templates[i] for i in here]
+    pairing = pair(old.prompts, new.prompts)
+    x0, y0 = old.of(pairing.here)
+    x1, y1 = new.of(pairing.there)
+    values = (float(x0.sum() / y0.sum()), float(x1.sum() / y1.sum()))
+    moved = _influence(x1, y1) - _influence(x0, y0)
     low, high, p = _test(
-        values[1] - values[0], after - before, templates, NOISE_FLOOR[dtype], old.record.method
+        values[1] - values[0], moved, pairing, NOISE_FLOOR[dtype], old.record.method
     )
     lost = _lost(old.record, *values)
     margin = abs(values[0] - old.record.threshold)
@@ -96,16 +104,15 @@ def change_of(old: Side, new: Side, dtype: str) -> Change:
         low=low,
         high=high,
         p=p,
-        n=len(here),
+        n=len(pairing.here),
         worse=lost > 0,
         share=lost / margin if margin else float(lost > 0),
     )
 
 
-def _common(
-    old: PromptsRecord, new: PromptsRecord
-) -> tuple[Int[ndarray, " common"], Int[ndarray, " common"]]:
-    """Where the prompts that both have stand in each."""
+@lru_cache(maxsize=256)
+def pair(old: PromptsRecord, new: PromptsRecord) -> Pairing:
+    """The prompts that both have; remembered, since many claims share them. Raises Unpaired."""
     places = {id: i for i, id in enumerate(new.ids)}
     pairs = [(i, places[id]) for i, id in enumerate(old.ids) if id in places]
     if not pairs:
@@ -113,7 +120,8 @@ def _common(
     if any(old.texts[i] != new.texts[j] for i, j in pairs):
         raise Unpaired("prompts of the same name read otherwise in the two runs")
     here, there = zip(*pairs, strict=True)
-    return np.array(here), np.array(there)
+    _, template = np.unique([old.templates[i] for i in here], return_inverse=True)
+    return Pairing(np.array(here), np.array(there), template)
 
 
 def _influence(
@@ -126,8 +134,8 @@ def _influence(
 
 def _test(
     difference: float,
-    influence: Float[ndarray, " prompt"],
-    templates: Sequence[str],
+    influence: Float[ndarray, " common"],
+    pairing: Pairing,
     floor: float,
     method: str,
 ) -> tuple[float, float, float]:
@@ -136,15 +144,15 @@ def _test(
         return difference, difference, 1.0
     if method == "exact":
         return difference, difference, 0.0
-    sums = cluster_sums(influence, templates)
+    sums = pairing.sums(influence)
     n = len(sums)
     if n < 2:
         return -np.inf, np.inf, 1.0
     error = float(np.sqrt(n / (n - 1) * (sums**2).sum()) / len(influence))
     if error == 0:
         return difference, difference, 0.0
-    reach = float(stats.t.ppf((1 + LEVEL) / 2, n - 1)) * error
-    p = 2 * float(stats.t.sf(abs(difference) / error, n - 1))
+    reach = float(special.stdtrit(n - 1, (1 + LEVEL) / 2)) * error
+    p = 2 * float(special.stdtr(n - 1, -abs(difference) / error))
     return difference - reach, difference + reach, p
 
 

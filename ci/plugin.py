@@ -74,12 +74,15 @@ def pytest_runtest_makereport(
     if record is None:
         return report
     from claimlens.ci.outcomes import explanation, outcome_of
+    from claimlens.ci.plain_text import shown
 
     outcome = outcome_of(record)
+    report.sections = [(name, shown(text)) for name, text in report.sections]
     if outcome.outcome == "skipped":
         report.longrepr = (str(item.path), item.location[1] or 0, record.reason)
-    elif outcome.outcome == "failed" and not (record.traceback and _has_traceback(report)):
-        report.longrepr = explanation(record)
+    elif outcome.outcome == "failed":
+        traced = record.traceback and _has_traceback(report)
+        report.longrepr = shown(str(report.longrepr)) if traced else explanation(record)
     elif outcome.outcome == "passed":
         report.longrepr = None
     report.outcome = outcome.outcome

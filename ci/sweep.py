@@ -38,7 +38,7 @@ class Unit:
     @classmethod
     def of(cls, model: str, store: Path) -> Unit:
         """The unit of a model: the same folder whenever it is asked for."""
-        digest = hashlib.sha256(model.encode()).hexdigest()[:8]
+        digest = hashlib.sha256(model.encode("utf-8", "surrogatepass")).hexdigest()[:8]
         plain = re.sub(r"[^A-Za-z0-9._-]+", "-", model).strip("-.")[:60]
         return cls(model, store / f"{plain}-{digest}")
 

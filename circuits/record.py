@@ -27,9 +27,12 @@ AS_ASKED = "hooks: as asked"
 """The way of a sweep that was to go by hooks."""
 
 
-@dataclass
+@dataclass(eq=False)
 class PromptsRecord:
-    """Prompts that values were measured on; kept once a run, under the digest of all the rest."""
+    """Prompts that values were measured on; kept once a run, under the digest of all the rest.
+
+    Equal to itself alone: many claims share one, and what is made of it is remembered.
+    """
 
     digest: str
     ids: list[str]

@@ -1,0 +1,1 @@
+"""Faults made on purpose, counted: what `ci/torture` does and docs/reliability.md reports."""

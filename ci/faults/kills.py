@@ -1,0 +1,105 @@
+"""Runs that are killed at random moments, and gone on with."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+
+from rich.progress import track
+
+from claimlens.ci.faults import suite
+from claimlens.ci.faults.count import Count
+from claimlens.ci.faults.forked import STORE, Forked
+from claimlens.ci.run_files import NoRun, StoredRun, run_files
+
+WHAT = (
+    "a run killed at a random moment, by SIGKILL, SIGTERM and SIGINT in turn, serial and with "
+    "`-n 2` in turn, then gone on with"
+)
+XDIST = ("-n2", "--dist=load")
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+LOST, TWICE, OTHER = "finished results lost", "measured twice", "other verdicts after resuming"
+UNFINISHED = "runs that could not be gone on with"
+CLAIMS_MORE = 3
+"""So many claims' time goes by after a random number of results, at most."""
+RESUMED_SO = 5
+"""One in so many of those that ran under xdist is gone on with under xdist, the others without."""
+
+
+def kills(folder: Path, times: int, seed: int = 0) -> Count:
+    """Kill `times` runs, every second one under xdist, and go on with each."""
+    count = Count("kills", WHAT)
+    count.must_not(LOST, TWICE, OTHER, UNFINISHED)
+    chance, landed = random.Random(seed), Counter[int]()
+    model = suite.write_model(folder / "model")
+    whole, pace = _undisturbed(suite.write(folder / "whole", model))
+    for number in track(range(times), "kills"):
+        place = suite.write(folder / f"kill-{number}", model)
+        under = XDIST if number % 2 else ()
+        later = under if number // 2 % RESUMED_SO == 0 else ()
+        _cut(place, under, SIGNALS[number // 2 % 3], chance, pace)
+        before = _begun(place)
+        resume = ("--claims-resume=latest",) if before else ()
+        Forked.start(place, suite.MODEL, *later, *resume).wait()
+        judge(count, before, suite.run_of(place), whole)
+        landed[len(before.records) if before else 0] += 1
+        shutil.rmtree(place)
+        count.tried += 1
+    told = (f"{done} of {suite.CLAIMS} in {landed[done]}" for done in sorted(landed))
+    count.facts["claims finished when killed"] = ", ".join(told)
+    return count
+
+
+def _begun(folder: Path) -> StoredRun | None:
+    """What was stored, if anything: a file without its first line is none, and is put away."""
+    try:
+        return suite.run_of(folder)
+    except NoRun:
+        (file,) = run_files(folder / STORE)
+        if file.read_bytes().count(b"\n"):
+            raise
+        file.unlink()
+        return None
+
+
+def _undisturbed(folder: Path) -> tuple[dict[str, str], float]:
+    """The verdict of each claim, and the seconds that one takes."""
+    Forked.start(folder, suite.MODEL).wait()
+    run = suite.run_of(folder)
+    if run is None or run.end is None:
+        raise RuntimeError(f"the run in {folder} did not come to its end")
+    return suite.verdicts(run.records), sum(r.duration_s for r in run.records) / suite.CLAIMS
+
+
+def _cut(
+    folder: Path,
+    options: tuple[str, ...],
+    how: signal.Signals,
+    chance: random.Random,
+    pace: float,
+) -> None:
+    """Begin a run, and kill it after a random number of results and a little more."""
+    running = Forked.start(folder, suite.MODEL, *options)
+    running.wait_for(chance.randint(0, suite.CLAIMS - 1))
+    time.sleep(chance.uniform(0, CLAIMS_MORE * pace))
+    running.kill(how)
+    running.wait()
+
+
+def judge(
+    count: Count, before: StoredRun | None, after: StoredRun | None, whole: dict[str, str]
+) -> None:
+    """Count what must not have happened to a run that was killed and gone on with."""
+    if after is None or after.end is None or len(suite.verdicts(after.records)) != len(whole):
+        count.happened(UNFINISHED)
+    done = after.records if after else []
+    kept = {record.key: record for record in done}
+    for record in before.records if before else []:
+        if kept.get(record.key) != record:
+            count.happened(LOST)
+    count.happened(TWICE, len(done) - len(kept))
+    count.happened(OTHER, sum(whole.get(r.key) != r.verdict for r in done))
