@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from claimlens.ci.baseline import BadBaseline
+from claimlens.ci.dispatch import BadEvent, asked_for, secret_of
 from claimlens.ci.plain_text import shown
 from claimlens.ci.recovery import recover
+from claimlens.ci.revision import NoRevision, at_commit
 from claimlens.ci.run_files import NoRun, find_run, run_files
 from claimlens.ci.run_table import write_runs
 from claimlens.ci.sweep import BadSweep, Sweep, Unit, check_runs, read_models
@@ -16,6 +20,8 @@ from claimlens.ci.time_line import time_line
 
 PACKAGE = "claimlens"
 STORE, SWEEPS = Path(".claimlens/runs"), Path(".claimlens/sweep")
+BASELINES = Path("claims/baselines")
+FAULTS = (NoRun, BadSweep, NoRevision, BadEvent, BadBaseline)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         return int(given.run(given))
-    except (NoRun, BadSweep, OSError) as error:
+    except (*FAULTS, OSError) as error:
         print(shown(f"claimlens {given.command}: {error}"), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -55,7 +61,39 @@ def _parser() -> argparse.ArgumentParser:
         "pytest", nargs="*", help="arguments of pytest, behind -- (default: all claims)"
     )
     many.set_defaults(run=_sweep)
+    _add_before_a_gate(commands)
     return parser
+
+
+def _add_before_a_gate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The commands that say which model a gate is to look at."""
+    named = commands.add_parser("revision", help="print a hub model's name at its commit")
+    named.add_argument("model", help="org/name, or org/name@branch, a tag or 40 hex")
+    named.add_argument(
+        "--accepted",
+        choices=("compare", "skip", "only"),
+        default="compare",
+        help="the revision that the baseline holds: print it as any other (the default), print "
+        "nothing in its place, or print it without asking the hub",
+    )
+    _add_baselines(named)
+    named.set_defaults(run=_revision)
+    event = commands.add_parser(
+        "dispatch", help="check an event that asks for a gate, and print the model it names"
+    )
+    event.add_argument("file", type=Path, help="the event's JSON")
+    event.add_argument(
+        "--secret", required=True, metavar="VARIABLE", help="environment variable of the secret"
+    )
+    _add_baselines(event)
+    event.set_defaults(run=_dispatch)
+
+
+def _add_baselines(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--baselines", type=Path, default=BASELINES, metavar="DIR",
+        help=f"folder of the baselines (default: {BASELINES})",
+    )  # fmt: skip
 
 
 def _add_store(parser: argparse.ArgumentParser, default: Path = STORE) -> None:
@@ -99,6 +137,19 @@ def _sweep(given: argparse.Namespace) -> int:
     if left:
         _say(f"{len(left)} of {len(units)} models are not finished; run it again to go on")
     return 3 if left else 0
+
+
+def _revision(given: argparse.Namespace) -> int:
+    name, told = at_commit(given.model, given.baselines, given.accepted)
+    print(shown(told), file=sys.stderr)
+    if name:
+        print(name)
+    return 0
+
+
+def _dispatch(given: argparse.Namespace) -> int:
+    print(asked_for(given.file, secret_of(given.secret, os.environ), given.baselines))
+    return 0
 
 
 def _say(text: str) -> None:
