@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from claimlens.ci.model_names import is_hash, is_local
 from claimlens.ci.plain_text import shown_line
-from claimlens.ci.revision import NoRevision, accepted_revision, is_hash, parsed
+from claimlens.ci.revision import NoRevision, accepted_revision, parsed
 
 FIELDS = ("model", "revision", "secret")
 SHORTEST = 16
@@ -61,7 +62,8 @@ def asked_for(path: Path, secret: str, folder: Path) -> str:
         repository, revision = parsed(event.model)
     except NoRevision as error:
         raise BadEvent(str(error)) from error
-    if revision or not is_hash(accepted_revision(folder, repository)):
+    local = is_local(repository)
+    if local or revision or not is_hash(accepted_revision(folder, repository)):
         raise BadEvent(
             f"{_shown(event.model)} is none of the hub models that have a baseline in {folder}"
         )

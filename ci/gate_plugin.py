@@ -85,7 +85,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def check_commits(models: Sequence[str]) -> None:
     """Raise UsageError where a hub model is not named at a commit."""
-    from claimlens.ci.gate_run import is_commit, is_local
+    from claimlens.ci.model_names import is_commit, is_local
 
     for name in models:
         if not is_local(name) and not is_commit(name):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +10,11 @@ from claimlens.ci.baseline import BadBaseline, Baseline, environment_of
 from claimlens.ci.gate import Decision, Finding, Measured, decide, judge, not_comparable
 from claimlens.ci.gate_moves import is_lost, moved
 from claimlens.ci.measuring_again import Again, NotAgain
+from claimlens.ci.model_names import is_hash, is_local
 from claimlens.ci.run_files import NoRun, StoredRun, read_run, run_files
 from claimlens.circuits.record import ClaimRecord, PromptsRecord
 
 Say = Callable[[str], None]
-SHIPPED = ("default", "planted")
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True)
@@ -135,16 +133,6 @@ def _is(record: ClaimRecord, baseline: Baseline) -> bool:
 
 def _revision_of(model: str, revision: str) -> str:
     """The name of a hub model at another revision; empty for what has no revisions."""
-    if is_local(model) or not _COMMIT.fullmatch(revision):
+    if is_local(model) or not is_hash(revision):
         return ""
     return f"{model.partition('@')[0]}@{revision}"
-
-
-def is_local(model: str) -> bool:
-    """Whether a model is of this machine, and its name means what lies there now."""
-    return model.startswith((".", "/", "~")) or re.split("[:@]", model)[0] in SHIPPED
-
-
-def is_commit(model: str) -> bool:
-    """Whether a hub model is named at a commit, which never means something else later."""
-    return bool(_COMMIT.fullmatch(model.partition("@")[2].partition(":")[0]))

@@ -6,14 +6,13 @@ import re
 from pathlib import Path
 
 from claimlens.ci.baseline import Baseline, baseline_path
-from claimlens.ci.gate_run import is_local
+from claimlens.ci.model_names import is_hash, is_local
 from claimlens.ci.plain_text import shown_line
 
 SECONDS = 30.0
 """How long the hub may take to answer."""
 LONGEST = 200
 """Characters of a name; the hub's own are shorter."""
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 _REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./-]*")
 
 
@@ -55,11 +54,6 @@ def accepted_revision(folder: Path, repository: str) -> str:
     return Baseline.of(folder, repository).revision
 
 
-def is_hash(text: str) -> bool:
-    """Whether a text is a whole commit hash: 40 hex, in lower case, and nothing else."""
-    return bool(_COMMIT.fullmatch(text))
-
-
 def parsed(name: str) -> tuple[str, str]:
     """The repository and the revision, "" for the main branch; raises NoRevision.
 
@@ -73,9 +67,7 @@ def parsed(name: str) -> tuple[str, str]:
     if ".." in name or (at and not _REVISION.fullmatch(revision)):
         raise _no_name(name)
     from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import (
-        validate_repo_id,  # type: ignore[attr-defined]  # it is there, but not in its __all__
-    )
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # not listed
 
     try:
         validate_repo_id(repository)
@@ -87,8 +79,8 @@ def parsed(name: str) -> tuple[str, str]:
 def resolve(repository: str, revision: str) -> str:
     """The commit that the hub gives for a branch or tag, or its main branch; raises NoRevision."""
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import (
-        HTTPError,  # type: ignore[attr-defined]  # of httpx, or of what a newer hub has instead
+    from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError is not listed
+        HTTPError,  # of httpx, or of what a newer hub library has in its place
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )

@@ -12,8 +12,8 @@ from claimlens.ci.baseline import Accepted, Baseline, baseline_path, environment
 from claimlens.ci.gate import Decision, Finding, Measured, decide, judge, not_comparable
 from claimlens.ci.gate_moves import moved
 from claimlens.ci.gate_plugin import check_commits
-from claimlens.ci.gate_run import is_commit, is_local
 from claimlens.ci.measuring_again import NOT_AGAIN, without
+from claimlens.ci.model_names import is_commit, is_local
 from claimlens.ci.selftests.records import comparison, record
 from claimlens.circuits.record import WORDS, ClaimRecord, PromptsRecord, packed
 
