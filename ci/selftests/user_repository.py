@@ -25,8 +25,9 @@ from claimlens.ci.selftests.workflow_runs import GITHUB, GITLAB, Machine
 MODEL = "org/micro"
 ACCEPTED, WORSE, ABSENT = "a" * 39 + "1", "b" * 39 + "2", "c" * 39 + "3"
 """Commits: the one of the baseline, one on which findings break, one that cannot be had."""
-ONE_CLAIM = CLAIMS[: CLAIMS.index('@pytest.mark.claim("copy/subject"')] + (
-    CLAIMS[CLAIMS.index('@pytest.mark.claim("copy/head"') :]
+ONE_CLAIM = (
+    CLAIMS[: CLAIMS.index('@pytest.mark.claim("copy/subject"')]
+    + (CLAIMS[CLAIMS.index('@pytest.mark.claim("copy/head"') :])
 )
 PYTHON = """#!/bin/sh
 export PYTHONPATH={site} OMP_NUM_THREADS=1 PIP_NO_INDEX=1 PIP_DISABLE_PIP_VERSION_CHECK=1
