@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hmac
 import json
+import re
+import shlex
 from pathlib import Path
 
 import pytest
 
 from claimlens.ci.cli import main
 from claimlens.ci.dispatch import SHORTEST
+from claimlens.ci.selftests.processes import ROOT
 from claimlens.ci.selftests.test_revision import HELD, MAIN, hold
 from claimlens.ci.selftests.user_repository import MODEL
+from claimlens.ci.selftests.workflow_runs import TEMPLATES, load
 
 SECRET = "x" * SHORTEST
 SENT = {"model": MODEL, "revision": MAIN, "secret": SECRET}
@@ -135,3 +139,45 @@ def test_a_file_that_is_not_there_or_no_text(capsys: pytest.CaptureFixture[str])
     Path("binary").write_bytes(b"\xff\xfe")
     assert main(["dispatch", "binary", "--secret", "KEPT"]) == 2
     assert capsys.readouterr().err.count("holds no event") == 2
+
+
+# --- what docs/ci.md says ------------------------------------------------------------------------
+
+PAGE = (ROOT / "docs" / "ci.md").read_text(encoding="utf-8")
+
+
+def test_the_event_of_the_page_is_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (shown,) = re.findall(r"^```json\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    sent = json.loads(shown)
+    monkeypatch.setenv("KEPT", sent["client_payload"]["secret"])
+    hold(HELD, sent["client_payload"]["model"])
+    assert dispatch(sent) == 0
+    assert capsys.readouterr().out == f"org/name@{sent['client_payload']['revision']}\n"
+    assert load(TEMPLATES / "github" / "claims-dispatch.yml")["on"] == {
+        "repository_dispatch": {"types": [sent["event_type"]]}
+    }
+
+
+def test_the_commands_of_the_page_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CLAIMS_SECRET", SECRET)
+    monkeypatch.setattr("claimlens.ci.revision.resolve", lambda name, revision: MAIN)
+    Path("event.json").write_text(json.dumps(SENT | {"model": "org/name"}))
+    hold(HELD, "org/name")
+    shown = re.findall(r"^\$ claimlens (.*)$", PAGE, re.MULTILINE)
+    assert [main(shlex.split(command)) for command in shown] == [0, 0, 0, 0]
+    commits = [MAIN, MAIN, HELD, MAIN]
+    assert capsys.readouterr().out.split() == [f"org/name@{commit}" for commit in commits]
+
+
+def test_what_the_page_says_of_a_hubs_call_is_what_the_hub_library_says() -> None:
+    from huggingface_hub import WebhookPayload
+
+    fields = WebhookPayload.model_fields
+    assert {"repo", "updatedRefs"} <= set(fields)
+    for name in ("`repo.name`", "`updatedRefs`", "`newSha`"):
+        assert name in PAGE
+    assert "newSha" in str(WebhookPayload.model_json_schema())

@@ -86,8 +86,8 @@ def accepted(begun: Machine, tmp_path_factory: pytest.TempPathFactory) -> tuple[
 def refused(
     begun: Machine, hub: Hub, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Machine, Job]:
-    """A scheduled run after the model got worse."""
-    here = checked_out(begun, tmp_path_factory.mktemp("refused"))
+    """A scheduled run after the model got worse; the accepted one is measured once more."""
+    here = checked_out(begun, tmp_path_factory.mktemp("refused"), keep_runs=False)
     hub.branches["main"] = WORSE
     job = gate_of(GitHub(here, SECRETS).run("claims-schedule.yml"))
     hub.branches["main"] = ACCEPTED
@@ -116,6 +116,7 @@ def test_a_worse_revision_is_refused_and_its_results_are_kept(
     job = refused[1]
     assert job.code == 10, job.output
     assert f"{WORSE} is not accepted: the baseline holds {ACCEPTED}" in job.output
+    assert f"gate: measuring the accepted model, {MODEL}@{ACCEPTED}" in job.output
     assert "): REFUSED" in job.output
     assert {GATE, KEEP} <= job.reached
     told = [line for line in job.output.splitlines() if line.startswith("::")]
@@ -203,25 +204,33 @@ def payload(here: Machine, **changes: str) -> dict[str, str]:
     return {"TRIGGER_PAYLOAD": str(path), "CLAIMS_SECRET": SECRET}
 
 
-def test_gitlab_accepts_a_merge_request_that_changes_nothing(here: Machine) -> None:
-    job = gitlab_job(here, "claims-merge-request", {})
-    assert job.code == 0, job.output
-    assert "): accepted" in job.output
-    base = load(here.repository / ".gitlab-ci.yml")[".claims"]["artifacts"]
-    assert base["when"] == "always"
-    for pattern in [*base["paths"], base["reports"]["junit"]]:
-        assert list(here.repository.glob(pattern)), pattern
+@pytest.mark.parametrize("decision", [0, 10, 11])
+def test_gitlab_passes_each_decision_on(decision: int, here: Machine) -> None:
+    """With a stand-in for pytest that says what it was given, and decides."""
+    stand_in = here.repository.parent / "python"
+    stand_in.write_text(f'#!/bin/sh\necho "$@"\n[ "$2" = pip ] || exit {decision}\n')
+    stand_in.chmod(0o755)
+    path = f"{stand_in.parent}:{here.environment['PATH']}"
+    deciding = replace(here, environment={**here.environment, "PATH": path})
+    job = gitlab_job(deciding, "claims-merge-request", {})
+    assert job.code == decision, job.output
+    assert "-m pip install --requirement requirements.txt\n" in job.output
+    model = f"--claims-model={MODEL}@{ACCEPTED}"
+    assert f"-m pytest claims {model} --claims-gate=enforce --junitxml=claims.xml" in job.output
 
 
 def test_gitlab_looks_at_what_the_hub_has_now(here: Machine, hub: Hub) -> None:
     held = gitlab_job(here, "claims-schedule", {})
     assert held.code == 0, held.output
     assert not (here.repository / "claims.xml").exists()
-    hub.branches["main"] = WORSE
-    worse = gitlab_job(here, "claims-schedule", {})
+    hub.branches["main"] = ABSENT
+    absent = gitlab_job(here, "claims-schedule", {})
     hub.branches["main"] = ACCEPTED
-    assert worse.code == 10, worse.output
-    assert (here.repository / "claims.xml").exists()
+    assert absent.code == 11, absent.output
+    assert ": NOT ENOUGH EVIDENCE" in absent.output
+    kept = load(here.repository / ".gitlab-ci.yml")[".claims"]["artifacts"]
+    for pattern in [*kept["paths"], kept["reports"]["junit"]]:
+        assert list(here.repository.glob(pattern)), pattern
 
 
 def test_gitlab_follows_an_event_that_is_checked(here: Machine) -> None:
