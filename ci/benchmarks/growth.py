@@ -117,11 +117,11 @@ def to_json(points: Sequence[Point], machine: Mapping[str, str]) -> dict[str, An
 
 def _figure(axis: str, points: Sequence[Point]) -> LineGrid:
     lines = [
-        Line("measured", [point.ours for point in points]),
-        Line("by the plan", _expected(points)),
+        Line("measured", [point.ours / 1000 for point in points]),
+        Line("by the plan", [ms / 1000 for ms in _expected(points)]),
     ]
     title = f"Every head at all positions, by {LABELS[axis]}"
-    return LineGrid(title, LABELS[axis], "ms", [p.at for p in points], [[Panel("", lines)]])
+    return LineGrid(title, LABELS[axis], "s", [p.at for p in points], [[Panel("", lines)]])
 
 
 def _expected(points: Sequence[Point]) -> list[float]:
