@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from claimlens.ci.baseline import BadBaseline, Baseline, environment_of
+from claimlens.ci.collecting import nothing_collected
 from claimlens.ci.gate import Decision, Finding, Measured, decide, judge, not_comparable
 from claimlens.ci.gate_moves import is_lost, moved
 from claimlens.ci.measuring_again import Again, NotAgain
 from claimlens.ci.model_names import is_hash, is_local
-from claimlens.ci.run_files import NoRun, StoredRun, read_run, run_files
+from claimlens.ci.run_files import NoRun, StoredRun, lines_of, read_run, run_files
 from claimlens.circuits.record import ClaimRecord, PromptsRecord
 
 Say = Callable[[str], None]
@@ -43,6 +44,12 @@ class Gate:
         self, model: str, records: Sequence[ClaimRecord], prompts: Mapping[str, PromptsRecord]
     ) -> Result:
         """What became of a model's findings since its baseline."""
+        with nothing_collected():
+            return self._result(model, records, prompts)
+
+    def _result(
+        self, model: str, records: Sequence[ClaimRecord], prompts: Mapping[str, PromptsRecord]
+    ) -> Result:
         new = Measured.of(records, prompts, model)
         try:
             baseline = Baseline.of(self.baselines, model)
@@ -90,7 +97,7 @@ class Gate:
         newest = run_files(self.store)[::-1]
         for path in sorted(newest, key=lambda path: path.stem != baseline.run):
             try:
-                if baseline.revision.encode() in path.read_bytes():
+                if any(baseline.revision.encode() in line for _, line in lines_of(path)):
                     yield read_run(path)
             except (NoRun, OSError) as error:
                 self.say(f"gate: {error}")

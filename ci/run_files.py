@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from claimlens.ci.collecting import nothing_collected
 from claimlens.circuits.plain import refuse_constant
 from claimlens.circuits.record import SCHEMA, ClaimRecord, PromptsRecord
 
@@ -73,14 +74,15 @@ class StoredRun:
 def read_run(path: Path) -> StoredRun:
     """A run file. Raises NoRun where it is none, or where a line before the last is damaged."""
     run = StoredRun(path)
-    for number, text in lines_of(path):
-        if not text.endswith(b"\n"):
-            break
-        run.intact += len(text)
-        try:
-            run.take(parsed(text))
-        except ValueError as error:
-            raise NoRun(_damaged(path, number, error)) from error
+    with nothing_collected():
+        for number, text in lines_of(path):
+            if not text.endswith(b"\n"):
+                break
+            run.intact += len(text)
+            try:
+                run.take(parsed(text))
+            except ValueError as error:
+                raise NoRun(_damaged(path, number, error)) from error
     if not run.header:
         raise NoRun(f"{path} is no run file: it has no whole line")
     return run

@@ -23,10 +23,11 @@ def check(kind: type[Any], data: object, name: str) -> None:
     if not isinstance(data, Mapping):
         raise ValueError(f"not a {name} record: {_shown(data)} where an object is expected")
     known, needed = _fields(kind)  # type: ignore[arg-type]  # mypy doubts that a class has a hash
-    if unknown := sorted(set(data) - set(known)):
-        raise ValueError(f"not a {name} record: unknown fields {unknown}")
-    if missing := sorted(needed - set(data)):
-        raise ValueError(f"not a {name} record: fields {missing} are missing")
+    if data.keys() != known.keys():
+        if unknown := sorted(set(data) - set(known)):
+            raise ValueError(f"not a {name} record: unknown fields {unknown}")
+        if missing := sorted(needed - set(data)):
+            raise ValueError(f"not a {name} record: fields {missing} are missing")
     for field, value in data.items():
         types, inside = known[field]
         if type(value) not in types or (type(value) is float and not isfinite(value)):

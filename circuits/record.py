@@ -52,7 +52,7 @@ class PromptsRecord:
         return found
 
 
-@dataclass
+@dataclass(slots=True)
 class ComparisonRecord:
     """One assertion: the measured value, its interval, and the threshold it was held against.
 
@@ -78,7 +78,7 @@ class ComparisonRecord:
     denominators: str = ""
 
 
-@dataclass
+@dataclass(slots=True)
 class ControlRecord:
     """One control: the same claim with one argument replaced.
 
@@ -92,7 +92,7 @@ class ControlRecord:
     passed: bool
 
 
-@dataclass
+@dataclass(slots=True)
 class ClaimRecord:
     """The outcome of one claim for one model (and one head).
 

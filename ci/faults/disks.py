@@ -8,6 +8,7 @@ import resource
 import shutil
 import signal
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from claimlens.ci.run_files import run_files
 
 TRACEBACK, SILENT, GREEN = "tracebacks", "runs that do not say it", "runs that count as a success"
 LOST, HALF = "earlier results lost", "half baselines"
+BASELINES, NEVER = "kept", 10**6
+CREATE = ("--claims-baseline=create", "--claims-reason=x", f"--claims-baselines={BASELINES}")
 BEFORE = 4
 """Results that are there when a run goes on with the disk that will fail."""
 TRACE = "Traceback (most recent call last)"
@@ -39,16 +42,27 @@ def disks(folder: Path, points: int) -> Count:
     model = suite.write_model(folder / "model")
     begun = _begun(suite.write(folder / "begun", model))
     (file,) = run_files(begun / STORE)
-    whole, part = _size_of_a_whole_run(suite.write(folder / "whole", model)), file.stat().st_size
+    sizes, part = _undisturbed(folder / "whole", begun), file.stat().st_size
     for number in track(range(points), "disks"):
-        full = part + 1 + number * (whole - part - 1) // points
-        for kind, fault in (("full", _Full(full)), ("read-only", _ReadOnly(number))):
+        full = part + 1 + number * (sizes.run - part - 1) // points
+        calls = number * sizes.calls // points
+        for kind, fault in (("full", _Full(full)), ("read-only", _ReadOnly(calls))):
             place = folder / f"{kind}-{number}"
             shutil.copytree(begun, place)
             _go_on(count, place, file.read_bytes(), fault)
             shutil.rmtree(place)
-        _make_baseline(count, folder / f"baseline-{number}", begun, 1 + number * 150)
+        size = 1 + number * (sizes.baseline - 1) // points
+        _make_baseline(count, folder / f"baseline-{number}", begun, size)
     return count
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """Of what nothing disturbs: bytes of a run and of its baseline, and calls that write a run."""
+
+    run: int
+    baseline: int
+    calls: int
 
 
 def _begun(folder: Path) -> Path:
@@ -57,10 +71,15 @@ def _begun(folder: Path) -> Path:
     return folder
 
 
-def _size_of_a_whole_run(folder: Path) -> int:
-    run(folder, suite.MODEL)
+def _undisturbed(folder: Path, begun: Path) -> _Sizes:
+    shutil.copytree(begun, folder)
+    counted = folder / "calls.txt"
+    run(folder, suite.MODEL, "--claims-resume=latest", first=_ReadOnly(NEVER, counted))
     (file,) = run_files(folder / STORE)
-    return file.stat().st_size
+    run(folder, suite.MODEL, *CREATE)
+    (baseline,) = (folder / BASELINES).iterdir()
+    calls = NEVER - int(counted.read_text())
+    return _Sizes(file.stat().st_size, baseline.stat().st_size, calls)
 
 
 def _go_on(count: Count, folder: Path, before: bytes, fault: Callable[[], None]) -> None:
@@ -84,12 +103,11 @@ def judge(count: Count, code: int, output: str) -> None:
 def _make_baseline(count: Count, folder: Path, begun: Path, size: int) -> None:
     """The baseline of a run, on a disk that is full when it is written."""
     shutil.copytree(begun, folder)
-    reason = ("--claims-baseline=create", "--claims-reason=x", "--claims-baselines=kept")
-    code, output = run(folder, suite.MODEL, *reason, first=_FullForBaselines(size))
+    code, output = run(folder, suite.MODEL, *CREATE, first=_FullForBaselines(size))
     count.happened(TRACEBACK, output.count(TRACE))
     count.happened(SILENT, int("File too large" not in output))
     count.happened(GREEN, int(code == 0))
-    count.happened(HALF, sum(path.is_file() for path in (folder / "kept").rglob("*")))
+    count.happened(HALF, sum(path.is_file() for path in (folder / BASELINES).rglob("*")))
     count.tried += 1
     shutil.rmtree(folder)
 
@@ -121,8 +139,8 @@ class _FullForBaselines(_Full):
 class _ReadOnly:
     """After so many calls, whatever would change a file of a store fails as on a read-only disk."""
 
-    def __init__(self, calls: int) -> None:
-        self.left = calls
+    def __init__(self, calls: int, note: Path | None = None) -> None:
+        self.left, self.note = calls, note
 
     def __call__(self) -> None:
         for name in ("write", "fsync", "truncate", "ftruncate"):
@@ -132,6 +150,8 @@ class _ReadOnly:
         def wrapped(what: Any, *rest: Any) -> Any:
             if isinstance(what, int) and STORE in os.readlink(f"/proc/self/fd/{what}"):
                 self.left -= 1
+                if self.note:
+                    self.note.write_text(str(self.left))
                 if self.left < 0:
                     raise OSError(errno.EROFS, os.strerror(errno.EROFS))
             return call(what, *rest)

@@ -22,6 +22,10 @@ from claimlens.ci.store import RunFile
 from claimlens.circuits.record import ClaimRecord, PromptsRecord
 
 TRACEBACKS, LOST, CHANGED = "tracebacks", "intact lines lost", "damaged files changed"
+BROKEN = (
+    ArithmeticError, AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError,
+)  # fmt: skip
+"""What reading a damaged file would end with, were it not expected; anything else ends all."""
 CLAIMS = 12
 Damage = Callable[[bytes, random.Random], bytes]
 
@@ -43,7 +47,7 @@ def mutations(folder: Path, times: int, seed: int = 0) -> Count:
         try:
             tried = _baseline_is_read if number % 2 else _run_is_read
             read[kind] += tried(count, folder / "tried", content, whole)
-        except Exception:  # noqa: BLE001  (that is what is counted)
+        except BROKEN:
             count.happened(TRACEBACKS)
             count.facts["the last traceback"] = traceback.format_exc(limit=-2)[-300:]
         count.tried += 1

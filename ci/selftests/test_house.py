@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PARTS = ("circuits", "fixtures", "ci", "claims")
-UNBOUND = ("selftests", "benchmarks")
+UNBOUND = ("selftests", "benchmarks", "faults")
 """What looks at every part, and is not shipped."""
 TEXTS = (".py", ".sh", ".md", ".toml", ".txt", ".yml", ".yaml", "")
 LONGEST_FILE, LONGEST_FUNCTION = 300, 40

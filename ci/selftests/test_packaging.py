@@ -18,7 +18,7 @@ from claimlens.ci.selftests.processes import ROOT, RunClaims, run_pytest
 from claimlens.circuits import Head, margin_over_others
 
 SHIPPED = ("circuits", "fixtures", "ci", "claims")
-NOT_SHIPPED = ("ci/selftests", "ci/benchmarks", "ci/workflows")
+NOT_SHIPPED = ("ci/selftests", "ci/benchmarks", "ci/faults", "ci/workflows")
 SCRIPTS = ("ci/bench", "ci/claimlens", "ci/claims", "ci/test", "ci/setup.sh", "ci/constraints.txt")
 OPTIONS = ("--import-mode=importlib", "-q", "-s", "-rA")
 
