@@ -14,8 +14,9 @@ from einops import einsum
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from claimlens.circuits.kernels.bridge import Bridge, output_weights
-from claimlens.circuits.kernels.direct import DirectRun, wide
+from claimlens.circuits.engine.policy import Unsupported
+from claimlens.circuits.kernels.bridge import Bridge, output_weights, soft_cap
+from claimlens.circuits.kernels.direct import DirectRun, Keep, wide
 from claimlens.circuits.parts import Head
 
 
@@ -48,6 +49,23 @@ def written_along(
     rows = torch.arange(len(dst), device=dst.device)[:, None]
     z = torch.stack([run.z(head)[rows, dst] for head in heads], 1)
     return _along(run.bridge, heads, z, directions)
+
+
+def check_linear(run: DirectRun, heads: Sequence[Head], keeps: Sequence[Keep]) -> None:
+    """Raise Unsupported where the algebra does not hold."""
+    if soft_cap(run.bridge) is not None:
+        raise Unsupported("the logits are soft-capped: what is added to them is not linear")
+    if "perpendicular" not in keeps:
+        return
+    same = []
+    for head in heads:
+        value, z = run.value(head), run.z(head)
+        summed = einsum(run.pattern(head), value, "row dst src, row src d -> row dst d")
+        coarse = torch.finfo(run.cache.final.dtype).eps * value.abs().amax()
+        same.append(((summed - z).abs() <= 8 * coarse).all())
+    for head, holds in zip(heads, torch.stack(same).tolist(), strict=True):
+        if not holds:
+            raise Unsupported(f"z of {head} is not its attention times its values")
 
 
 def _along(

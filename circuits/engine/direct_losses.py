@@ -17,7 +17,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
+from typing import TYPE_CHECKING
 
 import torch
 from einops import einsum, rearrange
@@ -25,22 +26,29 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from claimlens.circuits.engine.direct_effects import (
+    check_linear,
     layers,
     moved_along,
     stacked_output,
     written_along,
 )
 from claimlens.circuits.engine.direct_tiles import sizes
-from claimlens.circuits.engine.policy import Unsupported, policy
-from claimlens.circuits.kernels.bridge import soft_cap, unembedding, unembedding_bias
-from claimlens.circuits.kernels.direct import DirectRun, Keep, wide
+from claimlens.circuits.engine.gpu import fuses
+from claimlens.circuits.engine.policy import policy
+from claimlens.circuits.kernels.bridge import unembedding, unembedding_bias
+from claimlens.circuits.kernels.direct import KEEPS, DirectRun, Keep, wide
 from claimlens.circuits.parts import Head
+
+if TYPE_CHECKING:
+    from claimlens.circuits.engine.triton_losses import Sums
 
 NARROW = 40.0
 """Changes [bits] up to which sums of powers of 2 lose nothing: what float32 cannot hold is below
 2^-126, and with a factor of 2^40 still less than 2^-24 of a sum of 2^-40."""
 BIT = math.log(2)
 """One bit in nats."""
+Written = list[Float[Tensor, "d_head column"]] | Float[Tensor, "column head d_head"]
+"""What heads' z do to logits, head by head, or of all heads for the kernel."""
 
 
 def loss_changes_by_part(
@@ -56,8 +64,10 @@ def loss_changes_by_part(
     Raises Unsupported where logits are capped, and where z is not attention times values though a
     perpendicular part is asked for; NotMeasured where one prompt does not fit the memory bound.
     """
-    _check(run, heads, keeps)
-    columns, size = sizes(run, heads, dst, len(keeps))
+    check_linear(run, heads, keeps)
+    scale, d_head, src = run.scale, int(run.bridge.cfg.d_head), run.prompts.tokens.shape[1]
+    fused = fuses(name, scale.device, scale.dtype, d_head, src)
+    columns, size = sizes(run, heads, dst, len(keeps), fused)
     parts = [
         _predictions(run.rows(slice(i, i + size)), heads, dst[i : i + size], keeps, negative_only)
         for i in range(0, len(dst), size)
@@ -67,7 +77,7 @@ def loss_changes_by_part(
         some = slice(start, min(start + columns, d_vocab))
         unembed = wide(unembedding(run.bridge)[:, some])
         bias = wide(unembedding_bias(run.bridge)[some])
-        written = _through(run, heads, unembed)
+        written = _through(run, heads, unembed, fused)
         for part in parts:
             part.read(unembed, bias, written)
             done += len(part.dst) * len(bias)
@@ -98,25 +108,43 @@ class _Predictions:
         self,
         unembed: Float[Tensor, "d_model column"],
         bias: Float[Tensor, " column"],
-        written: Sequence[Float[Tensor, "d_head column"]],
+        written: Written,
     ) -> None:
         """Take some more columns into the sums."""
         bits = _final(self.run, self.dst) @ unembed
         bits += bias / BIT - self.target[..., None]
         whole = _log_sum(bits)
         bits -= whole[..., None]
-        chance, own = bits.exp2(), self._basis() @ unembed
+        chance = bits.exp2()
+        torch.logaddexp2(self.clean, chance.sum(-1).log2() + whole, out=self.clean)
+        if isinstance(written, Tensor):
+            every = self._at_once.logs(bits, unembed, written) + whole[:, None]
+            found = torch.stack([every[KEEPS.index(keep)] for keep in self.keeps])
+            torch.logaddexp2(self.logs, found, out=self.logs)
+            return
+        own = self._basis() @ unembed
         most = float(own.abs().amax()) if own.numel() else 0.0
         tile = _Tile(bits.flatten(0, 1), chance.flatten(0, 1), own, most)
-        torch.logaddexp2(self.clean, chance.sum(-1).log2() + whole, out=self.clean)
         for i, head in enumerate(self.heads):
             ablation = -self.run.z(head)[_rows(self.dst), self.dst] * _per_scale(self.run, self.dst)
             found = tile.logs(self.keeps, ablation.flatten(0, 1), written[i], self._weights(i))
             found = rearrange(found, "keep (row slot) -> keep row slot", row=len(whole)) + whole
             self.logs[:, :, i] = torch.logaddexp2(self.logs[:, :, i], found)
 
+    @cached_property
+    def _at_once(self) -> Sums:
+        """What all heads add, for the kernel that goes through them at once."""
+        from claimlens.circuits.engine.triton_losses import Sums
+
+        z = torch.stack([self.run.z(head) for head in self.heads])
+        ablation = -z[:, _rows(self.dst), self.dst] * _per_scale(self.run, self.dst)
+        if list(self.keeps) == ["nothing"]:
+            return Sums.of(ablation, ablation[..., :0], self.run.own[:, :0])
+        p = _attended(self.run, self.heads, self.dst) * self.part[:, :, None]
+        return Sums.of(ablation, rearrange(p, "row head ... -> head row ..."), self.run.own)
+
     def _p(self, i: int) -> Float[Tensor, "row slot src"]:
-        return _attended(self.run, self.heads[i], self.dst) * self.part[:, i, None]
+        return _attended(self.run, self.heads[i : i + 1], self.dst)[:, 0] * self.part[:, i, None]
 
     def _basis(self) -> Float[Tensor, "row way d_model"]:
         """What projections are sums of: the sources' unembeddings; those of one head, where they
@@ -200,16 +228,14 @@ def _predictions(
     target += wide(unembedding_bias(run.bridge)[following]) / BIT
     part = _coefficients(run, heads, negative_only)
     own = einsum(run.own, toward, "row src d, row slot d -> row slot src")
-    along = torch.stack(
-        [
-            (_attended(run, head, dst) * part[:, i, None] * own).sum(-1)
-            for i, head in enumerate(heads)
-        ],
-        1,
-    )
+    along, first = [], 0
+    for some in layers(heads):
+        mine = part[:, first : first + len(some), None]
+        along.append((_attended(run, some, dst) * mine * own[:, None]).sum(-1))
+        first += len(some)
     per_scale = _per_scale(run, dst)[:, None, :, 0]
     ablated = -written_along(run, heads, dst, toward) * per_scale
-    parts = by_part(ablated, along)
+    parts = by_part(ablated, torch.cat(along, 1))
     at_target = torch.stack([parts[keep] for keep in keeps])
     nothing = torch.full_like(at_target, -torch.inf)
     clean = torch.full_like(target, -torch.inf)
@@ -228,10 +254,12 @@ def _coefficients(
 
 
 def _attended(
-    run: DirectRun, head: Head, dst: Int[Tensor, "row slot"]
-) -> Float[Tensor, "row slot src"]:
-    """A head's attention, over the final scale [bits]."""
-    return run.pattern(head)[_rows(dst), dst] * _per_scale(run, dst)
+    run: DirectRun, heads: Sequence[Head], dst: Int[Tensor, "row slot"]
+) -> Float[Tensor, "row head slot src"]:
+    """Heads' attention, over the final scale [bits]."""
+    rows = _rows(dst)
+    found = torch.stack([run.pattern(head)[rows, dst] for head in heads], 1)
+    return found * _per_scale(run, dst)[:, None]
 
 
 def _per_scale(run: DirectRun, dst: Int[Tensor, "row slot"]) -> Float[Tensor, "row slot 1"]:
@@ -245,12 +273,15 @@ def _final(run: DirectRun, dst: Int[Tensor, "row slot"]) -> Float[Tensor, "row s
 
 
 def _through(
-    run: DirectRun, heads: Sequence[Head], unembed: Float[Tensor, "d_model column"]
-) -> list[Float[Tensor, "d_head column"]]:
-    """W_O W_U of each head."""
-    return [
-        written for some in layers(heads) for written in stacked_output(run.bridge, some) @ unembed
-    ]
+    run: DirectRun, heads: Sequence[Head], unembed: Float[Tensor, "d_model column"], fused: bool
+) -> Written:
+    """W_O W_U of each head, or laid out for the kernel."""
+    outputs = (stacked_output(run.bridge, some) for some in layers(heads))
+    if not fused:
+        return [written for output in outputs for written in output @ unembed]
+    from claimlens.circuits.engine.triton_losses import through
+
+    return through(outputs, unembed, len(heads), int(run.bridge.cfg.d_head))
 
 
 def _log_sum(bits: Float[Tensor, "*prediction column"]) -> Float[Tensor, "*prediction"]:
@@ -261,20 +292,6 @@ def _log_sum(bits: Float[Tensor, "*prediction column"]) -> Float[Tensor, "*predi
 
 def _rows(dst: Int[Tensor, "row slot"]) -> Int[Tensor, "row 1"]:
     return torch.arange(len(dst), device=dst.device)[:, None]
-
-
-def _check(run: DirectRun, heads: Sequence[Head], keeps: Sequence[Keep]) -> None:
-    """Raise Unsupported where the algebra does not hold."""
-    if soft_cap(run.bridge) is not None:
-        raise Unsupported("the logits are soft-capped: what is added to them is not linear")
-    if "perpendicular" not in keeps:
-        return
-    for head in heads:
-        value, z = run.value(head), run.z(head)
-        summed = einsum(run.pattern(head), value, "row dst src, row src d -> row dst d")
-        coarse = torch.finfo(run.cache.final.dtype).eps * value.abs().amax()
-        if not bool(((summed - z).abs() <= 8 * coarse).all()):
-            raise Unsupported(f"z of {head} is not its attention times its values")
 
 
 def _tell(name: str, done: int, total: int) -> None:
