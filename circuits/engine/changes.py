@@ -109,6 +109,10 @@ class Change:
             return self._new(old, self._all_of(rows, places, old))
         if not self.at.shape[1]:
             return old
+        if isinstance(self.value, Tensor) and self.at.shape[1] == 1:
+            changed = (_of(self.at, rows) == places)[(..., *(None,) * (old.ndim - 2))]
+            new = self._new(old, _of(self.value, rows)[..., : old.shape[-1]])
+            return torch.where(changed, new, old)
         here = self.at[rows][..., None] == places
         if isinstance(self.value, Latents):  # an SAE is worth asking at these rows alone
             batch, _, row = here.nonzero(as_tuple=True)
@@ -131,7 +135,8 @@ class Change:
     def _all_of(self, rows: Tensor, places: Tensor, old: Tensor) -> Tensor | None:
         if not isinstance(self.value, Tensor):
             return None
-        value = self.value[rows[:, None], places]
+        all_places = old.shape[1] == self.value.shape[1]
+        value = _of(self.value, rows) if all_places else self.value[rows[:, None], places]
         return value[..., : old.shape[-1]] if self.site.kind == "pattern" else value
 
     def _new(self, old: Tensor, value: Tensor | None) -> Tensor:
@@ -163,6 +168,11 @@ class Cell:
     def at(self, layer: int, *kinds: Kind) -> tuple[Change, ...]:
         """Its changes at these sites of a layer, in their order."""
         return tuple(c for c in self.changes if c.site.layer == layer and c.site.kind in kinds)
+
+
+def _of(x: Tensor, rows: Int[Tensor, " batch"]) -> Tensor:
+    """Some prompts of x, in order: where as many are asked for as there are, x itself."""
+    return x if len(rows) == len(x) else x[rows]
 
 
 def replace(

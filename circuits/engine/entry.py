@@ -15,6 +15,7 @@ import torch
 from einops import einsum
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn import functional
 
 from claimlens.circuits.engine.changes import KINDS, Cell, Change, Kind
 from claimlens.circuits.engine.heads import attended_anew
@@ -24,7 +25,7 @@ Stage = Literal["pre", "mid"]
 ATTENTION: tuple[Kind, ...] = ("q", "k", "v", "pattern", "z", "attn_out")
 MLP: tuple[Kind, ...] = ("neurons", "mlp_out")
 Note = Callable[[Change, Bool[Tensor, ""]], None]
-"""Told of each change, whether it left its site other than it was."""
+"""Told of each change that must change its site whether it did."""
 Parts = tuple[tuple[int | None, Float[Tensor, "batch span ..."]], ...]
 """What is added to a stream: vectors, or changes of one head's z, which W_O has yet to map."""
 
@@ -52,17 +53,6 @@ class Entry:
         """Whether it changes one row of the stream before a layer, and nothing in its attention."""
         return self.where.shape[1] == 1 and not self.coming(layer, "resid_pre", *ATTENTION)
 
-    def reaches(self, at: Int[Tensor, "batch slot"], layers: int) -> Bool[Tensor, "batch slot"]:
-        """Where the final stream can be another: at a changed row, and behind one if attention is
-        still to come. Everything else is the intact run's, to the bit."""
-        if self.later:
-            return at >= self.first
-        spreads = self.layer < layers - (self.stage == "mid")
-        rows = self.where.cummax(1).values if spreads else self.where
-        index, span = at - self.first, rows.shape[1]
-        inside = (index >= 0) & (spreads | (index < span))
-        return rows.gather(1, index.clamp(0, span - 1)) & inside
-
     def coming(self, layer: int, *kinds: Kind) -> tuple[Change, ...]:
         """Its changes at these sites of a layer, without those of the stream it comes in by."""
         found = self.cell.at(layer, *kinds)
@@ -89,6 +79,26 @@ class Entry:
     def source(self) -> int:
         """The layer whose heads write what is added."""
         return self.layer if self.stage == "mid" else self.layer - 1
+
+
+def reached(
+    entries: Sequence[Entry], at: Int[Tensor, "batch slot"], layers: int
+) -> Bool[Tensor, "cell batch slot"]:
+    """Where the final streams of cells that begin at one position can be others: at a changed row,
+    and behind one if attention is still to come. Everything else is the intact run's, to the bit.
+    """
+    index, span = at - entries[0].first, max(entry.where.shape[1] for entry in entries)
+    where = torch.stack(
+        [functional.pad(e.where, (0, span - e.where.shape[1])) for e in entries]
+        if any(entry.where.shape[1] < span for entry in entries)
+        else [entry.where for entry in entries]
+    )
+    of_each = [(e.later, e.layer < layers - (e.stage == "mid")) for e in entries]
+    later, spreads = torch.tensor(of_each, device=at.device).T[..., None, None]
+    rows = torch.where(spreads, where.cummax(2).values, where)
+    found = rows.gather(2, index.clamp(0, span - 1).expand(len(entries), *index.shape))
+    reaches: Tensor = (found & (spreads | (index < span)) | later) & (index >= 0)
+    return reaches
 
 
 def added(
@@ -193,7 +203,8 @@ class _Here:
         """The site's value after these changes of it, one after the other."""
         for change in changes:
             new = change.applied(old, self.rows, self.places)
-            self.note(change, (new != old).any())
+            if not change.noop:
+                self.note(change, (new != old).any())
             old = new
         return old
 

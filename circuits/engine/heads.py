@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from claimlens.circuits.engine.attention import Keys, patterns, weighted
-from claimlens.circuits.engine.changes import Cell, Change
+from claimlens.circuits.engine.changes import Cell, Change, Kind
 from claimlens.circuits.engine.run import Run
 
 
@@ -35,20 +34,25 @@ def attended_anew(
     group = head // run.weights.shared
     places = torch.arange(run.pre[0].shape[1], device=run.pre[0].device)
 
-    def mine(kind: Literal["q", "k", "v", "pattern"], whose: int) -> list[Change]:
-        return [c for c in cell.at(layer, kind) if c.site.head == whose]
+    changed = torch.zeros_like(run.q[layer][..., 0, 0], dtype=torch.bool)
 
-    new, changed = {}, {}
-    for kind, whose in (("q", head), ("k", group), ("v", group)):
-        old: Tensor = getattr(run, kind)[layer][:, :, whose]
-        new[kind] = applied(mine(kind, whose), old)  # type: ignore[arg-type]  # one of the three
-        changed[kind] = (new[kind] != old).any(-1)
-    q, k, v = (new[kind][None, :, :, None] for kind in "qkv")
+    def anew(kind: Kind, whose: int, old: Tensor) -> Tensor:
+        """The site's new value; where it is another is noted, if there is a change of it."""
+        nonlocal changed
+        mine = [c for c in cell.at(layer, kind) if c.site.head == whose]
+        if not mine:
+            return old
+        new = applied(mine, old)
+        where = (new != old).any(-1)
+        changed = changed | (where.int().cummax(1).values.bool() if kind in ("k", "v") else where)
+        return new
+
+    q = anew("q", head, run.q[layer][:, :, head])[None, :, :, None]
+    k = anew("k", group, run.k[layer][:, :, group])[None, :, :, None]
+    v = anew("v", group, run.v[layer][:, :, group])[None, :, :, None]
     if run.rotary is not None:
         q, k = run.rotary(q, places), run.rotary(k, places)
     keys = Keys(k[0, :, :0], v[0, :, :0], k, v, run.weights.narrow)
     before = patterns(q, keys, places)[0, :, 0]
-    pattern = applied(mine("pattern", head), before)
-    behind = (changed["k"] | changed["v"]).int().cummax(1).values.bool()
-    where = changed["q"] | behind | (pattern != before).any(-1)
-    return Attended(pattern, weighted(pattern[None, :, None], keys)[0, :, :, 0], where)
+    pattern = anew("pattern", head, before)
+    return Attended(pattern, weighted(pattern[None, :, None], keys)[0, :, :, 0], changed)

@@ -37,7 +37,7 @@ class Injections:
     at: Position
     norm: Literal["free", "frozen", "after"]
 
-    @property
+    @cached_property
     def places(self) -> Int[Tensor, "batch slot"]:
         """Where the query is another."""
         return self.run.prompts.at(self.at)

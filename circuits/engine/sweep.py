@@ -17,7 +17,7 @@ from torch.nn.functional import pad
 
 from claimlens.circuits.engine.changes import Cell, Change, Site
 from claimlens.circuits.engine.checks import check_cells, check_read
-from claimlens.circuits.engine.entry import Draft, Entry, enter, enter_whole, settled
+from claimlens.circuits.engine.entry import Draft, Entry, enter, enter_whole, reached, settled
 from claimlens.circuits.engine.policy import policy
 from claimlens.circuits.engine.read import Activation, ReadOut
 from claimlens.circuits.engine.run import Run, check_fresh
@@ -140,16 +140,16 @@ class Sweep:
 
     def _take(self, entries: list[Entry], found: Tensor, at: Tensor, wave: Wave) -> None:
         """Put what was found where rows and prompts were reached; all else is intact."""
-        rows, where = wave.rows, wave.places if wave.site else wave.read
-        slot = torch.searchsorted(where, at.contiguous()).clamp(max=len(where) - 1)
+        rows, places = wave.rows, wave.places if wave.site else wave.read
+        slot = torch.searchsorted(places, at.contiguous()).clamp(max=len(places) - 1)
         batch = torch.arange(len(rows), device=rows.device)[:, None]
         taken = found[:, batch, slot]
         if isinstance(self.read, Activation) and self.read.site.kind == "pattern":
             taken = pad(taken, (0, self.values.shape[-1] - taken.shape[-1]))  # causal: zeros
         if not isinstance(self.read, Activation):
             taken = self.read.read(wave.run.weights, wave.run.weights.final(taken), rows)
-        reached = torch.stack([entry.reaches(at, self.run.layers) for entry in entries])
-        cell, prompt, column = reached.nonzero(as_tuple=True)
+        where = reached(entries, at, self.run.layers)
+        cell, prompt, column = where.nonzero(as_tuple=True)
         numbers = torch.tensor([entry.number for entry in entries], device=rows.device)
         self.values[numbers[cell], rows[prompt], column] = taken[cell, prompt, column]
 
@@ -159,8 +159,7 @@ class Sweep:
             report(self.name, int(self.finished.sum()), self.finished.numel())
 
     def _note(self, change: Change, changed: Bool[Tensor, ""]) -> None:
-        if not change.noop:
-            self.noted.setdefault(id(change), []).append(changed)
+        self.noted.setdefault(id(change), []).append(changed)
 
     def _check_changed(self) -> None:
         """The device is asked once for all that was noted."""

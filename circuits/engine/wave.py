@@ -254,7 +254,8 @@ class Wave:
 
     def _change_one(self, change: Change, old: Tensor, places: Tensor) -> None:
         new = change.applied(old, self.rows, places)
-        self.note(change, (new != old).any())
+        if not change.noop:
+            self.note(change, (new != old).any())
         old.copy_(new)
 
     def _at(self, site: Site, x: Tensor) -> Float[Tensor, "cell batch row *rest"]:

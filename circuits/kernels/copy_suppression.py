@@ -10,7 +10,7 @@ from einops import einsum
 from jaxtyping import Float
 from torch import Tensor
 
-from claimlens.circuits.engine.direct_effects import moved_along
+from claimlens.circuits.engine.direct_effects import layers, moved_along
 from claimlens.circuits.engine.policy import either
 from claimlens.circuits.figures import TokenMap
 from claimlens.circuits.kernels.bridge import all_heads, check_direct, unembedding
@@ -88,11 +88,8 @@ def source_effects(model: Model, prompts: Prompts, counted: Counted = ALL) -> So
     """
     heads = all_heads(intact(model))
     run = _looks(model, prompts, heads)
-    each = _effects("source_effects", run, heads, counted)
-    source, destination, sequence = (
-        by_layer(torch.stack(parts, 1), model) for parts in zip(*each, strict=True)
-    )
-    return SourceEffects(source, destination, sequence)
+    found = _effects("source_effects", run, heads, counted)
+    return SourceEffects(*(by_layer(effect, model) for effect in found))
 
 
 def source_effect(
@@ -101,7 +98,7 @@ def source_effect(
     """`source_effects(...).per_sequence` of one head [logits]: negative for a copy suppressor."""
     run = _looks(model, prompts, [head])
     layer = [other for other in all_heads(run.bridge) if other.layer == head.layer]
-    return _effects("source_effect", run, layer, counted)[head.index][2]
+    return _effects("source_effect", run, layer, counted)[2][:, head.index]
 
 
 def effect_map(
@@ -158,29 +155,31 @@ def _own_effects(
 
 def _effects(
     sweep: str, run: DirectRun, heads: Sequence[Head], counted: Counted
-) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """Per source, per destination and per sequence, head by head."""
+) -> list[Float[Tensor, "batch head *pos"]]:
+    """Per source, per destination and per sequence; a layer's heads at a time."""
     mask, effects = _mask(run.prompts, counted), _own_effects(sweep, run, heads, run.own)
     if counted.negative_only:
         effects = effects.clamp(max=0.0)
-    return [
-        _effects_of(run, head, mask, effect, counted)
-        for head, effect in zip(heads, effects.unbind(1), strict=True)
-    ]
+    some = list(layers(heads))
+    each = torch.split(effects, [len(of_layer) for of_layer in some], 1)
+    found = [_effects_of(run, *one, mask, counted) for one in zip(some, each, strict=True)]
+    return [torch.cat(parts, 1) for parts in zip(*found, strict=True)]
 
 
 def _effects_of(
     run: DirectRun,
-    head: Head,
+    heads: Sequence[Head],
+    effect: Float[Tensor, "batch head src"],
     mask: Float[Tensor, "batch dst src"],
-    effect: Float[Tensor, "batch src"],
     counted: Counted,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    pattern = run.pattern(head)
-    attention = torch.where(pattern >= counted.at_least, pattern, 0.0) * mask
-    share = attention * effect[:, None] / run.scale
-    per_source, weight = share.sum(1), attention.sum(1)
-    return per_source, share.sum(2), (per_source * weight).sum(1) / weight.sum(1)
+    attention = torch.stack([run.pattern(head) for head in heads], 1)
+    if counted.at_least:
+        attention = torch.where(attention >= counted.at_least, attention, 0.0)
+    attention = attention * mask[:, None]
+    share = attention * effect[:, :, None] / run.scale[:, None]
+    per_source, weight = share.sum(2), attention.sum(2)
+    return per_source, share.sum(3), (per_source * weight).sum(2) / weight.sum(2)
 
 
 def _mask(prompts: Prompts, counted: Counted) -> Float[Tensor, "batch dst src"]:

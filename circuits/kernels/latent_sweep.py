@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from claimlens.circuits.engine.changes import Cell, Site, add, replace, site_of
@@ -91,21 +91,24 @@ def _by_engine(model: Model, asked: _Asked) -> Ablated:
     run, index = intact_run(model, prompts), prompts.at(asked.at)
     rows = torch.arange(len(prompts), device=index.device)[:, None]
     latents = sae.encode(run.at(site)[rows, index])
+    every = torch.tensor([n for gone in sets for n in gone], dtype=torch.long, device=index.device)
+    sizes = [len(gone) for gone in sets]  # all of them at once: a copy to a GPU waits for it
+    chosen = torch.split(every, sizes)
+    firing = torch.split(latents[..., every], sizes, -1)
 
-    def cell(gone: Sequence[int]) -> Cell:
-        """Where none of them fires, nothing changing is the result."""
-        chosen = list(gone)
-        if rest == "raw":
-            moved = -latents[..., chosen] @ sae.W_dec[chosen]
-            return Cell.of(add(site, moved, index, noop=True))
-        kept = latents.index_fill(-1, torch.tensor(chosen, device=latents.device).long(), 0.0)
-        return Cell.of(replace(site, sae.decode(kept), index))
+    def without(gone: Int[Tensor, " latent"]) -> Cell:
+        return Cell.of(replace(site, sae.decode(latents.index_fill(-1, gone, 0.0)), index))
 
-    cells = [cell(gone) for gone in sets] + [cell(())] * (rest == "encoded")
+    if rest == "raw":  # where none of a set fires, nothing changing is the result
+        directions = torch.split(sae.W_dec[every], sizes)
+        moved = [-some @ along for some, along in zip(firing, directions, strict=True)]
+        cells = [Cell.of(add(site, change, index, noop=True)) for change in moved]
+    else:
+        cells = [without(gone) for gone in (*chosen, every[:0])]
     swept = Sweep(run, cells, read, "ablate_each_latent")
     found = swept.result()[..., 0]
     baseline = swept.intact()[:, 0] if rest == "raw" else found[-1]
-    fires = torch.stack([(latents[..., list(gone)] != 0).any(-1).any(1) for gone in sets])
+    fires = torch.stack([(some != 0).any(-1).any(1) for some in firing])
     return Ablated(torch.where(fires, found[: len(sets)], baseline), baseline)
 
 

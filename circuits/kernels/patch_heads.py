@@ -102,10 +102,10 @@ def _by_engine(
         value = source.at(z(head))
         if where is None:
             return Cell.of(replace(z(head), value, noop=True))
-        there = inside(where[1], corrupted.lengths)
-        return Cell.of(replace(z(head), value[rows, where[0]], there, noop=True))
+        return Cell.of(replace(z(head), value[rows, where[0]], where[1], noop=True))
 
-    cells = [cell(head, where) for head in all_heads(intact(model)) for where in places]
+    there = [p and (p[0], inside(p[1], corrupted.lengths)) for p in places]
+    cells = [cell(head, where) for head in all_heads(intact(model)) for where in there]
     swept = Sweep(run, cells, read, sweep)
     before = swept.intact()[:, 0]
     effect = rearrange(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 from einops import einsum, rearrange
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from claimlens.circuits.engine.policy import either
@@ -121,12 +121,12 @@ def _effects(
 def _by_engine(model: Model, prompts: Prompts, source: Prompts) -> _Ends:
     run, other = intact_run(model, prompts), intact_run(model, source)
     check_source(run, other)
-    layers = range(run.layers)
+    layers, end = range(run.layers), _end(prompts)
     return _Ends(
-        final=_at_end(run.pre[-1], prompts),
-        moved=[_at_end(other.z[n], prompts) - _at_end(run.z[n], prompts) for n in layers],
-        mlp_in=[_at_end(run.mid(n), prompts) for n in layers],
-        mlp_out=[_at_end(run.mlp_out[n], prompts) for n in layers],
+        final=run.pre[-1][end],
+        moved=[other.z[n][end] - run.z[n][end] for n in layers],
+        mlp_in=[run.mid(n)[end] for n in layers],
+        mlp_out=[run.mlp_out[n][end] for n in layers],
         mlp=lambda layer, x: run.weights.layers[layer].mlp(x),
     )
 
@@ -145,13 +145,14 @@ def _by_hooks(model: Model, prompts: Prompts, source: Prompts) -> _Ends:
     def written(layer: int, x: Float[Tensor, "*cell batch d"]) -> Float[Tensor, "*cell batch d"]:
         return mlp(bridge, layer, input_norm(bridge, layer, x, "ln2"))
 
-    stream = [_at_end(run[name], prompts) for name in streams]
-    attention = [_at_end(run[name], prompts) for name in wrote]
+    end = _end(prompts)
+    stream = [run[name][end] for name in streams]
+    attention = [run[name][end] for name in wrote]
     heard = stream if parallel(bridge) else [a + b for a, b in zip(stream, attention, strict=False)]
     mlp_out = [written(layer, heard[layer]) for layer in range(depth)]
     for layer in range(depth):
         _check(layer, stream[layer] + attention[layer] + mlp_out[layer], stream[layer + 1])
-    moved = [_at_end(other[name], prompts) - _at_end(run[name], prompts) for name in z]
+    moved = [other[name][end] - run[name][end] for name in z]
     return _Ends(stream[-1], moved, heard, mlp_out, written)
 
 
@@ -179,9 +180,10 @@ def _logit_diff(
     return answer - wrong
 
 
-def _at_end(x: Float[Tensor, "batch pos ..."], prompts: Prompts) -> Float[Tensor, "batch ..."]:
-    """The rows of an activation at END."""
-    return x[torch.arange(len(x), device=x.device), prompts.at("END")[:, 0]]
+def _end(prompts: Prompts) -> tuple[Int[Tensor, " batch"], Int[Tensor, " batch"]]:
+    """Prompts and positions that index the rows of an activation at END."""
+    end = prompts.at("END")[:, 0]
+    return torch.arange(len(end), device=end.device), end
 
 
 def _check(
