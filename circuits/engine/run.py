@@ -20,6 +20,7 @@ from claimlens.circuits.engine.weights import Weights, check_known, weights_of
 from claimlens.circuits.kernels.bridge import Bridge, weights_version
 from claimlens.circuits.kernels.cache import Edited, Model
 from claimlens.circuits.kernels.memory import current
+from claimlens.circuits.kernels.modules import modules
 from claimlens.circuits.kernels.read_out import FINAL
 from claimlens.circuits.parts import Prompts
 from claimlens.circuits.verdict import NotMeasured
@@ -138,7 +139,7 @@ def _check_bare(model: Any) -> None:
         raise Unsupported(
             f"hooks were left on {', '.join(hooked)}; model.reset_hooks() clears them"
         )
-    if any(module.training for module in model.modules()):
+    if any(module.training for module in modules(model)):
         raise Unsupported("the model is in training mode; model.eval() ends it")
 
 
@@ -268,9 +269,10 @@ def _steps(
 
 def _check_finite(run: Run) -> None:
     width = run.prompts.tokens.shape[1]
-    inside = torch.arange(width, device=run.pre[0].device) < run.prompts.lengths[:, None]
-    for number, x in enumerate(run.pre):
-        if not bool(torch.isfinite(x[inside]).all()):
+    padding = torch.arange(width, device=run.pre[0].device) >= run.prompts.lengths[:, None]
+    finite = [(torch.isfinite(x) | padding[..., None]).all() for x in run.pre]
+    for number, is_finite in enumerate(torch.stack(finite).tolist()):
+        if not is_finite:
             where = f"before layer {number}" if number < run.layers else "after the last layer"
             raise NotMeasured(
                 f"the residual stream {where} is the first that is not finite; check the weights "

@@ -21,6 +21,7 @@ from torch.nn import functional
 from claimlens.circuits.engine.linear import ACTIVATIONS, Activation, Linear
 from claimlens.circuits.engine.policy import Unsupported
 from claimlens.circuits.kernels.bridge import Bridge, embeds_positions, parallel, soft_cap
+from claimlens.circuits.kernels.modules import parameters
 
 ARCHITECTURES = ("GPT2LMHeadModel", "LlamaForCausalLM", "GPTNeoXForCausalLM")
 NARROW = ("LlamaForCausalLM",)
@@ -121,13 +122,9 @@ def check_known(model: Bridge) -> None:
         raise Unsupported("soft-capped scores or logits")
     if getattr(cfg, "use_split_qkv_input", False):
         raise Unsupported("query, key and value inputs are split")
-    devices = {parameter.device for parameter in _parameters(model)}
+    devices = {parameter.device for parameter in parameters(model)}
     if len(devices) > 1:
         raise Unsupported(f"a model spread over {len(devices)} devices")
-
-
-def _parameters(model: Any) -> list[Tensor]:
-    return list(model.parameters())
 
 
 def _layer(model: Bridge, block: Any) -> Layer:

@@ -13,6 +13,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
+from claimlens.circuits.kernels.modules import parameters
 from claimlens.circuits.parts import Head
 from claimlens.circuits.verdict import NotApplicable, NotMeasured
 
@@ -95,21 +96,21 @@ def mlp_input_bias(model: Bridge, layer: int) -> Float[Tensor, " d_mlp"]:
 def query_weights(model: Bridge, head: Head) -> Float[Tensor, "d_model d_head"]:
     """W_Q of one head; it reads the normalised residual stream."""
     check_head(model, head)
-    weights: Tensor = _weights(model).W_Q[head.layer, head.index]
+    weights: Tensor = _weights(model).blocks[head.layer].attn.W_Q[head.index]
     return weights.detach()
 
 
 def key_weights(model: Bridge, head: Head) -> Float[Tensor, "d_model d_head"]:
     """W_K that one query head reads; heads of a group share it."""
     check_head(model, head)
-    weights: Tensor = _weights(model).W_K[head.layer, value_head(model, head)]
+    weights: Tensor = _weights(model).blocks[head.layer].attn.W_K[value_head(model, head)]
     return weights.detach()
 
 
 def value_weights(model: Bridge, head: Head) -> Float[Tensor, "d_model d_head"]:
     """W_V that one query head reads; heads of a group share it."""
     check_head(model, head)
-    weights: Tensor = _weights(model).W_V[head.layer, value_head(model, head)]
+    weights: Tensor = _weights(model).blocks[head.layer].attn.W_V[value_head(model, head)]
     return weights.detach()
 
 
@@ -247,7 +248,7 @@ def tied(model: Bridge) -> bool:
 
 def weights_version(model: Bridge) -> int:
     """A number that changes whenever a weight is changed in place."""
-    return sum(weight._version for weight in _weights(model).parameters())
+    return sum(weight._version for weight in parameters(_weights(model)))
 
 
 def value_head(model: Bridge, head: Head) -> int:
@@ -264,8 +265,7 @@ def writes(model: Bridge, head: Head) -> bool:
 def _bias(
     model: Bridge, layer: int, name: Literal["b_Q", "b_K", "b_V"]
 ) -> Float[Tensor, "head d_head"] | None:
-    """A bias of every head of a layer; None in a model without it, which TransformerLens says by
-    an AttributeError."""
+    """A bias of every head of a layer; None where TransformerLens has none: an AttributeError."""
     try:
         biases: Tensor = getattr(_weights(model).blocks[layer].attn, name)
     except AttributeError:
