@@ -58,6 +58,7 @@ def measure(row: Row, build: Build, subject: Subject, repeat: Repeat = in_turn) 
     steps: dict[str, Step] = {"ours": started, "product": product(device)}
     steps |= {name: partial(peer, cells) for name, peer in peers.items()}
     steps[FLOOR] = partial(forward, subject, sweep.prompts)
+    subject.raw()  # made when it is first asked for: not in a round
     with torch.no_grad():
         times = interleaved(steps, Clock(device), row.rounds, repeat)
     counted = {**{name: len(cells) for name in gaps}, FLOOR: 1}
