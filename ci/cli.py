@@ -127,10 +127,11 @@ def _recover(given: argparse.Namespace) -> int:
 
 
 def _sweep(given: argparse.Namespace) -> int:
-    units = [Unit.of(name, given.store) for name in read_models(given.models)]
     everything = ["claims"] if Path("claims").is_dir() else ["--pyargs", f"{PACKAGE}.claims"]
-    sweep = Sweep(units, given.pytest or everything, given.jobs)
-    check_runs(units, sweep.arguments)
+    arguments = given.pytest or everything
+    units = [Unit.of(name, given.store, arguments) for name in read_models(given.models)]
+    sweep = Sweep(units, arguments, given.jobs)
+    check_runs(units)
     left = sweep.run(_say)
     for line in time_line(list(sweep.runs())):
         _say(line)

@@ -1,14 +1,13 @@
 """Many models or revisions, each in a process of its own: a run file a model, and nothing shared.
 
-A model is a unit of work: its name in, one run file out, in a folder of its own. One that is
-finished is not run again, one that was cut goes on where it was: so does a sweep that is killed.
+A model is a unit of work: its name in, one run file out, in a folder of its own, whose name changes
+with whatever the result depends on. One that is finished is not run again, one that was cut goes on
+where it was: so does a sweep that is killed.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
-import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from claimlens.ci.run_files import LATEST, NoRun, StoredRun, read_run, run_files
+from claimlens.ci.sweep_key import key_of
 
 Say = Callable[[str], None]
 MODEL = "--claims-model"
@@ -36,11 +36,13 @@ class Unit:
     folder: Path
 
     @classmethod
-    def of(cls, model: str, store: Path) -> Unit:
-        """The unit of a model: the same folder whenever it is asked for."""
-        digest = hashlib.sha256(model.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    def of(cls, model: str, store: Path, arguments: Sequence[str] = ()) -> Unit:
+        """The unit of a model under these arguments: the same folder while nothing else is meant.
+
+        Raises OSError where a claim or a model's directory cannot be read.
+        """
         plain = re.sub(r"[^A-Za-z0-9._-]+", "-", model).strip("-.")[:60]
-        return cls(model, store / f"{plain}-{digest}")
+        return cls(model, store / f"{plain}-{key_of(model, arguments)[:12]}")
 
     def stored(self) -> StoredRun | None:
         """Its run, whole or cut; None where there is none. Raises NoRun for a damaged one."""
@@ -112,17 +114,10 @@ def read_models(path: Path) -> list[str]:
     return names
 
 
-def check_runs(units: Sequence[Unit], arguments: Sequence[str]) -> None:
-    """Raise NoRun where a run of a sweep is damaged, BadSweep where it is one of something else."""
+def check_runs(units: Sequence[Unit]) -> None:
+    """Raise NoRun where a run of a sweep is damaged."""
     for unit in units:
         try:
-            run = unit.stored()
+            unit.stored()
         except NoRun as error:
             raise NoRun(f"{unit.model}: {error}") from error
-        wanted = [*arguments, MODEL]
-        given = run.header.get("arguments", []) if run else wanted
-        if given[: len(wanted)] != wanted:
-            raise BadSweep(
-                f"{unit.folder} holds a run of `pytest {shlex.join(map(str, given))}`; sweep with "
-                "the same arguments, or into another --store"
-            )

@@ -19,7 +19,6 @@ from claimlens.ci.faults import suite
 from claimlens.ci.faults.count import Count
 from claimlens.ci.faults.forked import CLAIM, PLUGINS
 from claimlens.ci.run_files import read_run, run_files
-from claimlens.ci.sweep import Unit
 from claimlens.circuits.record import ClaimRecord
 
 MISSING, OTHER, TWICE = "revisions not complete", "results that differ", "runs too many"
@@ -108,7 +107,8 @@ def _results(home: Path) -> Results:
     """The results of each revision by key, without what differs from run to run."""
     found = {}
     for name in sorted(path.name for path in home.glob("revision-*")):
-        files = run_files(Unit.of(f"./{name}", home / STORE).folder)
+        (folder,) = (home / STORE).glob(f"{name}-*")
+        files = run_files(folder)
         records = read_run(files[-1]).records if files else []
         timeless = [replace(record, duration_s=0.0) for record in records]
         found[f"./{name}"] = sorted(timeless, key=lambda record: record.key)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -70,10 +71,16 @@ def sweep(*options: str) -> list[str]:
     return ["sweep", "--models", "models.txt", *options, "--", *PLUGINS, *given]
 
 
+def units(folder: Path) -> list[Unit]:
+    """The units of the sweep, as things are now."""
+    arguments = sweep()[sweep().index("--") + 1 :]
+    return [Unit.of(name, folder / ".claimlens" / "sweep", arguments) for name in MODELS]
+
+
 def verdicts(folder: Path) -> dict[str, dict[str, str]]:
     """By model: the verdict of each claim, from the one run file that each has."""
     found = {}
-    for unit in (Unit.of(name, folder / ".claimlens" / "sweep") for name in MODELS):
+    for unit in units(folder):
         (path,) = run_files(unit.folder)
         found[unit.model] = {r.claim: r.verdict for r in read_run(path).records}
     return found
@@ -96,9 +103,6 @@ def test_each_model_has_its_run_and_none_is_run_twice(
     assert cli.main(sweep()) == 0
     assert "3 of 3 models are finished already" in capsys.readouterr().out
     assert (folder / "ran.txt").read_text() == before
-    for other in ([*sweep(), "-k", "first"], sweep()[:-1]):
-        assert cli.main(other) == 2
-        assert "holds a run of `pytest " in capsys.readouterr().err
 
 
 def test_a_sweep_that_is_killed_goes_on(folder: Path) -> None:
@@ -112,6 +116,37 @@ def test_a_sweep_that_is_killed_goes_on(folder: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert verdicts(folder) == WHOLE
+
+
+def change_claims(folder: Path) -> None:
+    source = (folder / "test_many.py").read_text()
+    (folder / "test_many.py").write_text(source.replace(">= -1", ">= -2"))
+
+
+def change_settings(folder: Path) -> None:
+    (folder / "conftest.py").write_text("")
+
+
+def change_model(folder: Path) -> None:
+    (folder / "two" / "roles.json").write_text('{"schema": 1, "roles": {}}')
+
+
+@pytest.mark.parametrize(
+    ("change", "again"), [(change_claims, 3), (change_settings, 3), (change_model, 1)]
+)
+def test_what_was_measured_of_something_else_is_not_taken_for_finished(
+    folder: Path, change: Callable[[Path], None], again: int
+) -> None:
+    before = units(folder)
+    assert units(folder) == before
+    change(folder)
+    assert sum(a != b for a, b in zip(before, units(folder), strict=True)) == again
+
+
+@pytest.mark.parametrize("name", ["/", ".", "..", "~", "/etc", "a\0b", "\ud83d"])
+def test_a_folder_that_is_no_models_is_not_read(name: str, tmp_path: Path) -> None:
+    """A name may be that of a whole disk."""
+    assert Unit.of(name, tmp_path) == Unit.of(name, tmp_path)
 
 
 def _lines(folder: Path) -> int:
@@ -155,7 +190,8 @@ def test_faults_of_the_user_are_one_line(
     monkeypatch.chdir(tmp_path)
     assert cli.main(["sweep", "--models", "gone.txt"]) == 2
     assert "claimlens sweep: gone.txt cannot be read" in capsys.readouterr().err
-    unit = Unit.of("gpt2", Path(".claimlens/sweep"))
+    (tmp_path / "claims").mkdir()
+    unit = Unit.of("gpt2", Path(".claimlens/sweep"), ["claims"])
     unit.folder.mkdir(parents=True)
     (unit.folder / "20200101T000000Z-00000000.jsonl").write_text("}{\n")
     Path("m.txt").write_text("gpt2\n")
@@ -170,6 +206,7 @@ def test_a_folder_of_a_model_stays_in_the_store(name: str, tmp_path: Path) -> No
     folder = Unit.of(name, tmp_path).folder
     assert folder.parent == tmp_path
     assert len(folder.name) < 80
+    assert folder != Unit.of(name, tmp_path, ["-k", "first"]).folder
     assert folder == Unit.of(name, tmp_path).folder
     assert folder != Unit.of(name + "x", tmp_path).folder
 

@@ -116,7 +116,9 @@ def test_a_reader_that_falls_over_damage_is_noticed(
 
 
 def test_a_name_that_gets_out_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Unit, "of", classmethod(lambda cls, m, store: cls(m, store / ".." / "x")))
+    monkeypatch.setattr(
+        Unit, "of", classmethod(lambda cls, m, store, *_: cls(m, store / ".." / "x"))
+    )
     red(hostile.ids(tmp_path, 5), hostile.OUTSIDE)
 
 
