@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from os.path import exists, isfile  # unlike Path's, of any text at all
 from pathlib import Path
 
 from claimlens.ci.model_names import is_local
@@ -44,9 +45,7 @@ def _claims(arguments: Sequence[str]) -> Iterator[Path]:
 
 def _places(argument: str, packages: bool) -> Iterator[Path]:
     """The file or folder that an argument names, if it does; with --pyargs also a package's."""
-    if argument.startswith("-") or "\0" in argument:
-        return
-    if Path(argument).exists():
+    if exists(argument):
         yield Path(argument)
     elif packages and all(part.isidentifier() for part in argument.split(".")):
         spec = find_spec(argument)
@@ -56,5 +55,5 @@ def _places(argument: str, packages: bool) -> Iterator[Path]:
 def _model_files(model: str) -> Iterator[Path]:
     """What lies in a model's directory; any other directory is none, and may be a whole disk."""
     directory = Path(model.partition(":")[0])
-    if is_local(model) and "\0" not in model and (directory / "config.json").is_file():
+    if is_local(model) and isfile(directory / "config.json"):
         yield from sorted(path for path in directory.rglob("*") if path.is_file())

@@ -143,7 +143,9 @@ def test_what_was_measured_of_something_else_is_not_taken_for_finished(
     assert sum(a != b for a, b in zip(before, units(folder), strict=True)) == again
 
 
-@pytest.mark.parametrize("name", ["/", ".", "..", "~", "/etc", "a\0b", "\ud83d"])
+@pytest.mark.parametrize(
+    "name", ["/", ".", "..", "~", "/etc", "./a\0b", "/\ud83d", "/" + "a" * 300]
+)
 def test_a_folder_that_is_no_models_is_not_read(name: str, tmp_path: Path) -> None:
     """A name may be that of a whole disk."""
     assert Unit.of(name, tmp_path) == Unit.of(name, tmp_path)
