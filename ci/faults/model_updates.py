@@ -102,9 +102,14 @@ def begin(folder: Path, seed: int) -> Path:
 
 def update(folder: Path, case: Case, seed: int) -> tuple[int, str]:
     """Put the update in the model's place and gate it: the exit code, and what was printed."""
+    put(folder, case, seed)
+    return _go(folder, seed, "--claims-gate=enforce")
+
+
+def put(folder: Path, case: Case, seed: int) -> None:
+    """Put an update in the model's place."""
     shutil.rmtree(folder / "model")
     case.make(DEFAULT_DIRECTORY, folder / "model", seed)
-    return _go(folder, seed, "--claims-gate=enforce")
 
 
 def judge(count: Count, case: Case, code: int, output: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,19 @@ import torch
 
 from claimlens.ci.faults import model_updates
 from claimlens.ci.faults.count import Count
-from claimlens.ci.faults.forked import import_all
-from claimlens.ci.faults.model_updates import ACCEPTED, CASES, FALSE, MISSED, OTHER, REFUSED
+from claimlens.ci.faults.forked import STORE, Forked, import_all
+from claimlens.ci.faults.model_updates import (
+    ACCEPTED,
+    CASES,
+    CLAIMS,
+    FALSE,
+    FOUND,
+    MISSED,
+    MODEL,
+    OTHER,
+    REFUSED,
+)
+from claimlens.ci.run_files import read_run, run_files
 from claimlens.fixtures.names import DEFAULT_DIRECTORY
 
 SEED = 0
@@ -30,6 +42,23 @@ def test_an_update_has_the_outcome_that_it_must(name: str, begun: Path) -> None:
     count.must_not(FALSE, MISSED, OTHER)
     model_updates.judge(count, CASES[name], code, output)
     assert count.passed, output
+
+
+def test_two_gates_at_once_say_what_one_says(begun: Path, tmp_path: Path) -> None:
+    """In one store, beside one baseline."""
+    model_updates.put(begun, CASES["a head pruned"], SEED)
+    baseline = (begun / "baselines" / "model.json").read_bytes()
+    before = set(run_files(begun / STORE))
+    homes = [shutil.copytree(begun, tmp_path / name, symlinks=True) for name in "ab"]
+    places = [f"--claims-store={begun / STORE}", f"--claims-baselines={begun / 'baselines'}"]
+    options = (*CLAIMS, MODEL, "--claims-gate=enforce", *places)
+    both = [Forked.start(home, *options) for home in homes]
+    assert [gate.wait() for gate in both] == [REFUSED, REFUSED]
+    told = [sorted(FOUND.findall(gate.output)) for gate in both]
+    assert told[0] == told[1] != []
+    fresh = [read_run(path) for path in set(run_files(begun / STORE)) - before]
+    assert sum(run.models == ["./model"] and run.end is not None for run in fresh) == 2
+    assert (begun / "baselines" / "model.json").read_bytes() == baseline
 
 
 @pytest.mark.parametrize(
