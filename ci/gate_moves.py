@@ -2,12 +2,17 @@
 
 One lost head needs one new one: a head that the finding was known of before does not count, nor one
 that does the work less well, so that a role is not said to have moved where it only lost a head.
+Where several could stand for several, as many findings as possible find one, each its likest.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
 
 from claimlens.ci.comparing import LEVEL, Unpaired
 from claimlens.ci.gate import FELT, Finding, Measured, in_order, paired
@@ -29,16 +34,34 @@ def moved(findings: Sequence[Finding], anew: Measured, old: Measured) -> list[Fi
 
     `anew` are records of the lost claims, on heads that were found anew or that are named now.
     """
-    free, found = _new_heads(findings, anew), list[Finding]()
-    for finding in findings:
-        there = free.get(_claim(finding.key), []) if is_lost(finding) else []
-        before = old.records.get(finding.key)
-        able = [r for r in there if before is not None and _as_well(before, old, r, anew)]
-        if able:
-            there.remove(able[0])
-            finding = replace(finding, outcome="moved", reason=_where(able[0], finding))
-        found.append(finding)
-    return in_order(found)
+    lost = dict[str, list[Finding]]()
+    for finding in filter(is_lost, findings):
+        lost.setdefault(_claim(finding.key), []).append(finding)
+    free, there = _new_heads(findings, anew), dict[str, ClaimRecord]()
+    for claim, gone in lost.items():
+        there |= _matched(gone, old, free.get(claim, []), anew)
+    return in_order([_moved(f, there[f.key]) if f.key in there else f for f in findings])
+
+
+def _moved(finding: Finding, there: ClaimRecord) -> Finding:
+    return replace(finding, outcome="moved", reason=_where(there, finding))
+
+
+def _matched(
+    lost: Sequence[Finding], old: Measured, free: Sequence[ClaimRecord], anew: Measured
+) -> dict[str, ClaimRecord]:
+    """For each finding that has one, the new head that stands for it: no head stands for two."""
+    apart = np.array([[_apart(finding, old, there, anew) for there in free] for finding in lost])
+    if not apart.size:
+        return {}
+    able = np.isfinite(apart)
+    never = 1.0 + 2 * len(lost) * float(apart[able].max(initial=0.0))
+    rows, columns = linear_sum_assignment(np.where(able, apart, never))
+    return {
+        lost[i].key: free[j]
+        for i, j in zip(rows.tolist(), columns.tolist(), strict=True)
+        if able[i, j]
+    }
 
 
 def _new_heads(findings: Sequence[Finding], anew: Measured) -> dict[str, list[ClaimRecord]]:
@@ -55,13 +78,21 @@ def _claim(key: str) -> str:
     return key.partition(" ")[0]
 
 
-def _as_well(before: ClaimRecord, old: Measured, there: ClaimRecord, anew: Measured) -> bool:
-    """Whether a new head does what the lost one did, and not significantly less of it."""
+def _apart(finding: Finding, old: Measured, there: ClaimRecord, anew: Measured) -> float:
+    """How far what a new head does is from what the lost one did; infinite where it is less.
+
+    That is: significantly less, or not comparable prompt by prompt.
+    """
+    before = old.records.get(finding.key)
+    if before is None:
+        return math.inf
     try:
         changes = paired(before, old, there, anew)
     except Unpaired:
-        return False
-    return not any(c.worse and c.share >= FELT and c.p <= 1 - LEVEL for c in changes)
+        return math.inf
+    if any(c.worse and c.share >= FELT and c.p <= 1 - LEVEL for c in changes):
+        return math.inf
+    return max((abs(change.share) for change in changes), default=0.0)
 
 
 def _where(there: ClaimRecord, finding: Finding) -> str:

@@ -116,7 +116,7 @@ class Gate:
         self.say(f"gate: measuring {len(lost)} findings that are lost on heads found anew")
         nodes = sorted({_function(new.records[f.key]) for f in lost})
         try:
-            run = self.again.measure(f"{model}:discovered", nodes)
+            run = self.again.measure(f"{model}:candidates", nodes)
         except NotAgain as error:
             self.say(f"gate: {error}")
             return list(findings)

@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 
 from claimlens.circuits.parts import Head
+from claimlens.circuits.verdict import NotApplicable
 from claimlens.fixtures import planted
 from claimlens.fixtures.loading import Settings
 from claimlens.fixtures.models import LoadedModel, Registry
-from claimlens.fixtures.roles import known_roles
+from claimlens.fixtures.roles import Found, known_roles
 
 
 def saved(name: str, directory: Path) -> Path:
@@ -49,3 +50,18 @@ def test_named_roles_are_not_searched_for(tmp_path: Path) -> None:
     (directory / "roles.json").write_text('{"schema": 1, "roles": {"ioi/name_mover": ["2.1"]}}')
     assert opened(directory).roles.heads == {"ioi/name_mover": (Head(2, 1),)}
     assert known_roles(str(directory)).source == "fitted"
+
+
+def test_as_many_candidates_again_are_tried_one_by_one(nameless: LoadedModel) -> None:
+    """Those who play the role are as many as are known; the next best are tried beside them."""
+    registry = Registry(Settings(device="cpu", dtype="float32", seed=0))
+    plain, more = (registry.open(f"planted:{kind}") for kind in ("discovered", "candidates"))
+    role = "ioi/name_mover"
+    known = len(known_roles("planted")[role])
+    assert plain.roles[role] == more.roles[role]
+    assert len(more.roles[role]) == known
+    assert plain.roles.spare[role] == ()
+    tried = [Found(i).among(more.roles, role) for i in range(known_roles(more.name).tried[role])]
+    assert len(set(tried)) == len(tried) == 2 * known
+    with pytest.raises(NotApplicable, match=f"only {known} heads were found"):
+        Found(known).among(plain.roles, role)

@@ -186,6 +186,21 @@ def test_one_new_head_stands_for_one_that_is_lost() -> None:
     assert sorted(f.outcome for f in after) == ["broken", "moved"]
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_as_many_findings_as_possible_find_their_new_head(turned: bool) -> None:
+    """The stronger of two new heads could stand for either of the two that are lost."""
+    strong, weak = measured("holds", 1.0), measured("holds", 0.7)
+    lost = [replace(strong, head="L9H9"), replace(weak, head="L9H6")]
+    gone = [replace(measured("refuted", 0.2), head=r.head) for r in lost]
+    there = [replace(strong, head="L9H1"), replace(weak, head="L9H2")]
+    found = judge(baseline(*lost), side(*lost), side(*gone))
+    after = moved(found, side(*there[:: -1 if turned else 1]), side(*lost))
+    assert {f.key: f.outcome for f in after} == {"ioi/x L9H9": "moved", "ioi/x L9H6": "moved"}
+    by_key = {f.key: f.reason for f in after}
+    assert "is now played by L9H1" in by_key["ioi/x L9H9"]
+    assert "is now played by L9H2" in by_key["ioi/x L9H6"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "kept"),
     [
