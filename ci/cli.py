@@ -61,6 +61,18 @@ def _parser() -> argparse.ArgumentParser:
         "pytest", nargs="*", help="arguments of pytest, behind -- (default: all claims)"
     )
     many.set_defaults(run=_sweep)
+    pages = commands.add_parser("report", help="write the findings as pages to be read from disk")
+    pages.add_argument("folder", type=Path, metavar="DIR", help="where the pages go")
+    pages.add_argument(
+        "--run",
+        dest="ids",
+        action="append",
+        metavar="ID",
+        help="of this run (default: of all); repeatable",
+    )
+    _add_store(pages)
+    _add_baselines(pages)
+    pages.set_defaults(run=_report)
     _add_before_a_gate(commands)
     return parser
 
@@ -123,6 +135,17 @@ def _recover(given: argparse.Namespace) -> int:
         _say(fault)
     lost = len(found.damage)
     _say(f"{found.path}: {found.kept} claims kept, {lost} damaged line{'' if lost == 1 else 's'}")
+    return 0
+
+
+def _report(given: argparse.Namespace) -> int:
+    from claimlens.ci.report.make import make_report
+
+    named = [find_run(given.store, name) for name in given.ids or ()]
+    files = named or run_files(given.store)
+    if not files:
+        raise NoRun(f"no runs in {given.store}; name another folder with --store")
+    _say(make_report(files, given.folder, given.baselines).told)
     return 0
 
 

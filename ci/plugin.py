@@ -32,6 +32,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="ID",
         help="go on with a run that was cut: its id, or `latest`; give the other options again",
     )
+    group.addoption(
+        "--claims-report",
+        metavar="DIR",
+        help="write the findings of all runs in the store as pages to be read from disk",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

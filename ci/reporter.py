@@ -86,8 +86,27 @@ class Reporter:
         write_claims(terminalreporter, self.keeper.records)
         terminalreporter.write_line(f"models loaded: {self._loaded()}")
         terminalreporter.write_line(self.keeper.told, red=bool(self.keeper.fault))
+        self._write_report(terminalreporter)
         if self.followed is not None:
             self._write_followed(terminalreporter, self.followed)
+
+    def _write_report(self, terminal: pytest.TerminalReporter) -> None:
+        """The pages of the whole store, where they are asked for."""
+        given = self.config.getoption("claims_report")
+        if given is None:
+            return
+        from claimlens.ci.gate_plugin import folder_of
+        from claimlens.ci.keeper import store_of
+        from claimlens.ci.report.make import make_report
+        from claimlens.ci.run_files import run_files
+
+        files = run_files(store_of(self.config))
+        try:
+            made = make_report(files, Path(given), folder_of(self.config))
+        except OSError as error:
+            terminal.write_line(f"the report could not be written: {error}", red=True)
+        else:
+            terminal.write_line(made.told)
 
     def _write_followed(self, terminal: pytest.TerminalReporter, followed: Followed) -> None:
         from claimlens.ci import github

@@ -19,7 +19,10 @@ from claimlens.circuits import Head, margin_over_others
 
 SHIPPED = ("circuits", "fixtures", "ci", "claims")
 NOT_SHIPPED = ("ci/selftests", "ci/benchmarks", "ci/faults", "ci/workflows")
-SCRIPTS = ("ci/bench", "ci/claimlens", "ci/claims", "ci/test", "ci/setup.sh", "ci/constraints.txt")
+SCRIPTS = (
+    "ci/bench", "ci/claimlens", "ci/claims", "ci/test", "ci/torture", "ci/setup.sh",
+    "ci/constraints.txt",
+)  # fmt: skip
 OPTIONS = ("--import-mode=importlib", "-q", "-s", "-rA")
 
 PLAIN = "def test_plain():\n    assert 1 + 1 == 2\n"

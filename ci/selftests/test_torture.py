@@ -41,7 +41,6 @@ TINY: dict[str, Part] = {
 
 @pytest.fixture(scope="module", autouse=True)
 def imported() -> None:
-    """As the command does before it forks."""
     import_all()
 
 

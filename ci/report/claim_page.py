@@ -1,0 +1,98 @@
+"""A page for each claim: what it says, what was measured on each model, and how to see it again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from claimlens.ci.figures.draw import draw
+from claimlens.ci.figures.drawing import Drawing
+from claimlens.ci.outcomes import outcome_of, rerun
+from claimlens.ci.report.cells import SIGNS, gravest, margin, style_of
+from claimlens.ci.report.interval import IntervalPicture
+from claimlens.ci.report.names import anchor_of
+from claimlens.ci.report.prompts import Spread
+from claimlens.ci.report.study import Result, Study
+from claimlens.circuits.figures import BadFigure, Figure
+from claimlens.circuits.record import ClaimRecord, ComparisonRecord
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One assertion: its numbers, a picture of them, and its prompts."""
+
+    comparison: ComparisonRecord
+    picture: IntervalPicture
+    spread: Spread | None
+    histogram: Drawing | None
+
+    @property
+    def margin(self) -> str:
+        """How far the value lies on the claimed side."""
+        return f"{margin(self.comparison):+.3g}"
+
+
+@dataclass(frozen=True)
+class Section:
+    """The claim on one model and head."""
+
+    anchor: str
+    record: ClaimRecord
+    sign: str
+    style: str
+    command: str
+    measured: Sequence[Measured]
+    figures: Sequence[Drawing]
+    history: Sequence[Result]
+    started: str
+    faults: Sequence[str]
+
+    @property
+    def broke(self) -> Result | None:
+        """The first result that does not hold after one that did, if the last does not hold."""
+        if not self.history or self.history[-1].record.verdict == "holds":
+            return None
+        held = [i for i, result in enumerate(self.history) if result.record.verdict == "holds"]
+        return self.history[held[-1] + 1] if held else None
+
+
+def sections(study: Study, claim: str) -> list[Section]:
+    """A section for each model and head, in order of the models."""
+    by_model = study.now[claim]
+    found = [r for model in study.models for r in by_model.get(model, [])]
+    return [_section(study, result, f"r{number}") for number, result in enumerate(found)]
+
+
+def styles(found: Sequence[Section]) -> str:
+    """What the figures of a page need in its head, each once."""
+    drawings = [d for section in found for d in section.figures]
+    return "".join(dict.fromkeys(d.style for d in drawings if d.style))
+
+
+def _section(study: Study, result: Result, id: str) -> Section:
+    record, faults, figures = result.record, list[str](), list[Drawing]()
+    for number, data in enumerate(record.figures):
+        try:
+            figures.append(draw(Figure.from_json(data), f"{id}-f{number}"))
+        except BadFigure as error:
+            faults.append(f"a figure cannot be drawn: {error}")
+    expected, word = outcome_of(record).outcome != "failed", gravest([record])
+    return Section(
+        anchor=anchor_of(record.model_name, record.head),
+        record=record,
+        sign=SIGNS[word],
+        style=style_of(word, expected),
+        command=rerun(record),
+        measured=[_measured(c, result, f"{id}-c{n}") for n, c in enumerate(record.comparisons)],
+        figures=figures,
+        history=study.past(result),
+        started=result.started,
+        faults=faults,
+    )
+
+
+def _measured(comparison: ComparisonRecord, result: Result, id: str) -> Measured:
+    spread = Spread.of(comparison, result.run)
+    histogram = spread.histogram if spread else None
+    drawn = draw(histogram, id) if histogram else None
+    return Measured(comparison, IntervalPicture.of(comparison), spread, drawn)

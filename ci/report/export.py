@@ -1,0 +1,81 @@
+"""The report as JSON, for programs, and as Markdown, for a pull request."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from claimlens.ci.plain_text import shown_line
+from claimlens.ci.report.cells import told
+from claimlens.ci.report.overview import Baselines, signs, topics
+from claimlens.ci.report.study import Result, Study
+
+SCHEMA = 1
+_MARKUP = re.compile(r"([\\`*_{}\[\]()#+!|~<>@$&])")
+LEFT_OUT = ("values", "denominators", "prompts")
+"""What a run file holds of each comparison and programs rarely want: thousands of numbers."""
+
+
+def as_json(study: Study) -> str:
+    """Every result of now: schema 1 has `models`, and `results`, each a claim's record.
+
+    A result is what the run file holds, without the values of single prompts and without figures;
+    `run` and `started` say where it comes from.
+    """
+    data = {
+        "schema": SCHEMA,
+        "models": list(study.models),
+        "faults": list(study.faults),
+        "results": [_result(result) for result in study.results()],
+    }
+    return json.dumps(data, indent=1, allow_nan=False) + "\n"
+
+
+def _result(result: Result) -> dict[str, Any]:
+    record = result.record.to_json()
+    del record["figures"]
+    for comparison in record["comparisons"]:
+        for name in LEFT_OUT:
+            del comparison[name]
+    return {"run": result.run.id, "started": result.started, **record}
+
+
+def markdown(study: Study, baselines: Baselines) -> str:
+    """A table for each topic, and what was not measured."""
+    return "\n".join(_markdown(study, baselines)) + "\n"
+
+
+def _markdown(study: Study, baselines: Baselines) -> Iterator[str]:
+    yield "# Findings"
+    yield ""
+    yield ", ".join(f"{sign} {word}" for _, sign, word in signs())
+    for topic in topics(study, baselines):
+        yield ""
+        yield f"## {_text(topic.name)}"
+        yield ""
+        yield from (_text(sentence) for sentence in topic.sentences)
+        yield ""
+        yield f"| claim | {' | '.join(_text(model) for model in study.models)} |"
+        yield "|---" * (1 + len(study.models)) + "|"
+        for row in topic.rows:
+            cells = [f"{c.sign} {c.count} {m}".strip() if c else "" for c, m in _pairs(row)]
+            yield f"| {_text(row.claim)} | {' | '.join(cells)} |"
+    missing = [r for r in study.results() if r.record.verdict == "not measured"]
+    if missing:
+        yield ""
+        yield "## Not measured"
+        yield ""
+        for result in missing:
+            where = f"{result.record.key} on {result.record.model_name}"
+            yield f"- {_text(where)}: {_text(told(result.record))}"
+
+
+def _pairs(row: Any) -> Iterator[tuple[Any, str]]:
+    yield from zip(row.cells, row.margins, strict=True)
+
+
+def _text(text: str) -> str:
+    """Text that Markdown shows as it is, on one line."""
+    return _MARKUP.sub(r"\\\1", shown_line(text.replace("\n", " ")))

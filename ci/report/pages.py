@@ -1,0 +1,163 @@
+"""Writing the report: only pages whose data changed, and none that no claim has any more."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from claimlens.ci.figures import theme, words
+from claimlens.ci.report import overview
+from claimlens.ci.report.claim_page import sections, styles
+from claimlens.ci.report.export import as_json, markdown
+from claimlens.ci.report.names import FOLDER, page_of
+from claimlens.ci.report.overview import Baselines
+from claimlens.ci.report.study import Study
+from claimlens.ci.whole_file import write_whole
+
+MANIFEST = ".pages.json"
+LONGEST = 2000
+"""Characters of a text that a page shows."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """The first page, how many files were written, and how many were as they are."""
+
+    index: Path
+    written: int
+    kept: int
+    removed: int
+
+    @property
+    def told(self) -> str:
+        """What was done, in one line."""
+        return f"report: {self.index} ({self.written} files written, {self.kept} as they were)"
+
+
+def write_report(folder: Path, study: Study, baselines: Baselines) -> Written:
+    """Write what changed, remove what is no more; raises OSError."""
+    before = _manifest(folder)
+    now, written = dict[str, str](), 0
+    for name, data, render in _pages(study, baselines):
+        now[name] = _digest(data)
+        if before.get(name) == now[name] and (folder / name).is_file():
+            continue
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, render().encode("utf-8", "replace"))
+        written += 1
+    gone = [name for name in before if name not in now and _is_page(name)]
+    for name in gone:
+        (folder / name).unlink(missing_ok=True)
+    write_whole(folder / MANIFEST, json.dumps(now, indent=0).encode())
+    return Written(folder / "index.html", written, len(now) - written, len(gone))
+
+
+Page = tuple[str, Any, Callable[[], str]]
+
+
+def _pages(study: Study, baselines: Baselines) -> Iterator[Page]:
+    """The file of each page, what it is made of, and how."""
+    whole = [[_of(r) for r in study.results()], study.models, study.faults, _accepted(baselines)]
+    yield "index.html", whole, lambda: _overview(study, baselines)
+    yield "report.json", whole, lambda: as_json(study)
+    yield "report.md", whole, lambda: markdown(study, baselines)
+    for claim in study.now:
+        past = [[_of(r) for r in study.past(now)] for now in _all(study, claim)]
+        yield page_of(claim), past, lambda claim=claim: _claim(study, claim)  # type: ignore[misc]
+
+
+def _all(study: Study, claim: str) -> list[Any]:
+    return [result for found in study.now[claim].values() for result in found]
+
+
+def _of(result: Any) -> Any:
+    return [result.run.id, result.record.to_json()]
+
+
+def _accepted(baselines: Baselines) -> Any:
+    return {model: asdict(baseline) for model, baseline in sorted(baselines.items())}
+
+
+def _overview(study: Study, baselines: Baselines) -> str:
+    return _render(
+        "overview.html.jinja",
+        topics=overview.topics(study, baselines),
+        models=study.models,
+        unmeasured=overview.unmeasured(study),
+        places=overview.places(study),
+        signs=overview.signs(),
+        faults=study.faults,
+        figure_style="",
+        page_of=page_of,
+    )
+
+
+def _claim(study: Study, claim: str) -> str:
+    found = sections(study, claim)
+    return _render(
+        "claim.html.jinja",
+        claim=claim,
+        sections=found,
+        first=found[0].record,
+        signs=overview.signs(),
+        figure_style=styles(found),
+    )
+
+
+def _render(template: str, **given: Any) -> str:
+    return templates().get_template(template).render(variables=theme.variables(), **given)
+
+
+@cache
+def templates() -> Environment:
+    """Everything that a page shows is escaped, and what cannot be seen is made visible."""
+    environment = Environment(
+        loader=FileSystemLoader(str(files(__package__) / "templates")),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["shown"] = lambda text, most=LONGEST: words.visible(str(text), most)
+    environment.filters["number"] = lambda value: f"{value:.4g}"
+    return environment
+
+
+@cache
+def _code() -> str:
+    """A digest of what makes pages of data: other templates make other pages."""
+    sha = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.rglob("*")):
+        if path.suffix in (".py", ".jinja"):
+            sha.update(path.read_bytes())
+    return sha.hexdigest()
+
+
+def _digest(data: Any) -> str:
+    text = json.dumps([_code(), data], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _manifest(folder: Path) -> dict[str, str]:
+    """What was written before; nothing where that is not known."""
+    try:
+        found = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    known = isinstance(found, dict) and all(isinstance(v, str) for v in found.values())
+    return found if known else {}
+
+
+def _is_page(name: str) -> bool:
+    """Whether a name of the manifest is one of ours: nothing else is removed."""
+    folder, slash, file = name.partition("/")
+    return folder == FOLDER and bool(slash) and "/" not in file and file.endswith(".html")
