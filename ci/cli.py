@@ -135,6 +135,7 @@ def _recover(given: argparse.Namespace) -> int:
         _say(fault)
     lost = len(found.damage)
     _say(f"{found.path}: {found.kept} claims kept, {lost} damaged line{'' if lost == 1 else 's'}")
+    _say(f"go on with it: --claims-resume {found.path.stem}")
     return 0
 
 

@@ -54,7 +54,8 @@ def asked_for(path: Path, secret: str, folder: Path) -> str:
     BadBaseline where a baseline cannot be read.
     """
     event = Event.read(path)
-    if not hmac.compare_digest(event.secret.encode(errors="replace"), secret.encode()):
+    given, kept = (s.encode("utf-8", "surrogatepass") for s in (event.secret, secret))
+    if not hmac.compare_digest(given, kept):
         raise BadEvent("the event's secret is not the one that is kept here")
     if not is_hash(event.revision):
         raise BadEvent(f"{_shown(event.revision)} is no revision; expected 40 hex in lower case")

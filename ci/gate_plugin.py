@@ -68,6 +68,11 @@ def pytest_configure(config: pytest.Config) -> None:
     from claimlens.ci.baseline import BadBaseline
     from claimlens.ci.intents import Intent
 
+    if config.getoption("claims_gate"):
+        raise pytest.UsageError(
+            "--claims-gate would compare this run with the baseline that --claims-baseline makes "
+            "of it; give one of them"
+        )
     found = [name for name in CI if os.environ.get(name, "").lower() not in ("", "false", "0")]
     if found:
         raise pytest.UsageError(

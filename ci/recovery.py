@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -24,21 +25,32 @@ class Recovered:
 def recover(path: Path) -> Recovered:
     """Write the intact lines of a run file to `<id>-recovered.jsonl` beside it.
 
-    The damaged file stays as it is. Lines whose header is lost get one that says so. Raises NoRun
-    where the file cannot be read or holds no intact claim, OSError where nothing can be written.
+    The damaged file stays as it is, and so does what an earlier recovery has become. Lines whose
+    header is lost get one that says so; a run of which something is lost has not come to its end.
+    Raises NoRun where the file cannot be read or holds no intact claim, OSError where nothing can
+    be written.
     """
-    run, kept, damage = StoredRun(path), list[bytes](), list[str]()
+    run, kept, ends, damage = StoredRun(path), list[bytes](), list[bytes](), list[str]()
     for number, text in lines_of(path):
         try:
-            _take(run, parsed(text), kept)
-            kept.append(text.rstrip(b"\n"))
+            line = parsed(text)
+            _take(run, line, kept)
+            (ends if line.get("type") == "end" else kept).append(text.rstrip(b"\n"))
         except ValueError as error:
             damage.append(f"line {number}: {error}")
     if not run.records:
         raise NoRun(f"{path} holds no intact claim; {len(damage)} lines are damaged")
-    target = path.with_name(f"{path.stem}-recovered.jsonl")
-    write_whole(target, b"".join(line + b"\n" for line in kept))
+    target = _free(path)
+    whole = kept if damage else [*kept, *ends]
+    write_whole(target, b"".join(line + b"\n" for line in whole))
     return Recovered(target, len(run.records), tuple(damage))
+
+
+def _free(path: Path) -> Path:
+    """A name beside the file that no other has: somebody may have gone on with an earlier one."""
+    names = chain([""], (f"-{number}" for number in count(2)))
+    paths = (path.with_name(f"{path.stem}-recovered{name}.jsonl") for name in names)
+    return next(found for found in paths if not found.exists())
 
 
 def _take(run: StoredRun, line: dict[str, Any], kept: list[bytes]) -> None:

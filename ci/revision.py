@@ -33,6 +33,11 @@ def at_commit(name: str, folder: Path, accepted: str = "compare") -> tuple[str, 
         return name, f"{name} is a model of this machine, and has no revisions"
     held = accepted_revision(folder, repository)
     if accepted == "only":
+        if revision:
+            raise NoRevision(
+                f"{shown_line(name)} names a revision, and --accepted only asks for the accepted "
+                f"one; say {repository}"
+            )
         if not is_hash(held):
             path = baseline_path(folder, repository)
             raise NoRevision(

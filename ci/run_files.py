@@ -116,8 +116,14 @@ def parsed(text: bytes) -> dict[str, Any]:
 
 
 def run_files(folder: Path) -> list[Path]:
-    """The run files of a store, oldest first."""
-    return sorted(path for path in folder.glob("*.jsonl") if _ID.fullmatch(path.stem))
+    """The run files of a store, oldest first; what was recovered of one stands behind it."""
+    found = (path for path in folder.glob("*.jsonl") if _ID.fullmatch(path.stem))
+    return sorted(found, key=lambda path: path.stem)
+
+
+def has_begun(path: Path) -> bool:
+    """Whether a run file has a whole line: a run that was killed at once leaves one without."""
+    return any(text.endswith(b"\n") for _, text in lines_of(path))
 
 
 def find_run(folder: Path, name: str) -> Path:
@@ -129,7 +135,7 @@ def find_run(folder: Path, name: str) -> Path:
     if not known:
         raise NoRun(f"no runs in {folder}")
     if name == LATEST:
-        return known[-1]
+        return next(filter(has_begun, reversed(known)), known[-1])
     if not _ID.fullmatch(name):
         raise NoRun(f"{name[:60]!r} is no run id; expected letters, digits and dashes")
     found = [p for p in known if p.stem == name] or [

@@ -150,12 +150,12 @@ def _lock(path: Path) -> FileLock:
 
 
 def _stamp(folder: Path) -> str:
-    """Now, or just behind the newest run: that is the `latest`, also where the clock went back."""
+    """Now, or a second after the newest run: the `latest` is that, also if the clock went back."""
     now = datetime.now(UTC)
-    stamps = [path.name[:LENGTH] for path in folder.glob("[0-9]*T*Z-*.jsonl")]
-    with suppress(ValueError, OverflowError):  # a name that only looks like a run's
-        newest = datetime.strptime(max(stamps), STAMP).replace(tzinfo=UTC)
-        now = max(now, newest + timedelta(seconds=1))
+    for path in folder.glob("[0-9]*T*Z-*.jsonl"):
+        with suppress(ValueError, OverflowError):  # a name that only looks like a run's
+            begun = datetime.strptime(path.name[:LENGTH], STAMP).replace(tzinfo=UTC)
+            now = max(now, begun + timedelta(seconds=1))
     return now.strftime(STAMP)
 
 

@@ -4,56 +4,92 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from os.path import exists, isfile  # unlike Path's, of any text at all
 from pathlib import Path
 
 from claimlens.ci.model_names import is_local
 
-OWN = ("conftest.py", "pytest.ini", "pyproject.toml")
+PARTS = ("claimlens.circuits", "claimlens.fixtures")
+"""The packages whose code measures."""
+SETTINGS = ("pytest.ini", "pytest.toml", "pyproject.toml", "tox.ini", "setup.cfg")
 """Files of the folder that pytest runs in which may change what claims are."""
+LONGEST_NAME = 200
 
 
 def key_of(model: str, arguments: Sequence[str]) -> str:
-    """A digest of a model's name, pytest's arguments, the claims that they name, and the version.
+    """A digest of a model's name, pytest's arguments, what they name, and the code that measures.
 
-    Of a model in a directory also what lies in it: a hub's revision never changes. Raises OSError.
+    Of a model in a directory also what lies in it. A hub's model is known by its name alone: only
+    one at a commit never changes. Raises OSError.
     """
-    sha = hashlib.sha256(repr((model, list(arguments), _version())).encode("ascii", "replace"))
-    for path in [*_claims(arguments), *_model_files(model)]:
+    sha = hashlib.sha256(repr((model, list(arguments))).encode("ascii", "replace"))
+    paths = [*_code(), *_settings(), *_named(arguments), *_model_files(model)]
+    for path in dict.fromkeys(paths):
         with path.open("rb") as file:
             sha.update(hashlib.file_digest(file, "sha256").digest())
         sha.update(repr(str(path)).encode("ascii", "backslashreplace"))
     return sha.hexdigest()
 
 
-def _version() -> str:
-    try:
-        return version("claimlens")
-    except PackageNotFoundError:
-        return "a clone"
+def _code() -> Iterator[Path]:
+    for part in PARTS:
+        for folder in _package(part):
+            yield from _sources(folder)
 
 
-def _claims(arguments: Sequence[str]) -> Iterator[Path]:
-    """The sources that pytest will collect, and the settings beside them."""
-    yield from (Path(name) for name in OWN if Path(name).is_file())
+def _settings() -> Iterator[Path]:
+    yield from (Path(name) for name in (*SETTINGS, "conftest.py") if isfile(name))
+
+
+def _named(arguments: Sequence[str]) -> Iterator[Path]:
+    """The files that arguments name: claims with all that lies beside and above them, and texts."""
+    packages = "--pyargs" in arguments
     for argument in arguments:
-        for place in _places(argument.partition("::")[0], "--pyargs" in arguments):
-            yield from [place] if place.is_file() else sorted(place.rglob("*.py"))
+        for text in (argument.partition("::")[0], argument.partition("=")[2], argument[2:]):
+            yield from _of(text)
+        if packages:
+            for folder in _package(argument.partition("::")[0]):
+                yield from _sources(folder)
 
 
-def _places(argument: str, packages: bool) -> Iterator[Path]:
-    """The file or folder that an argument names, if it does; with --pyargs also a package's."""
-    if exists(argument):
-        yield Path(argument)
-    elif packages and all(part.isidentifier() for part in argument.split(".")):
-        spec = find_spec(argument)
-        yield from map(Path, (spec.submodule_search_locations or ()) if spec else ())
+def _of(text: str) -> Iterator[Path]:
+    """What a text names, if that exists; of a Python file, and of a folder, all sources."""
+    if not text or not exists(text):
+        return
+    path = Path(text)
+    if path.is_file() and path.suffix != ".py":
+        yield path
+        return
+    folder = path if path.is_dir() else path.parent
+    yield from _sources(folder)
+    yield from (up / "conftest.py" for up in folder.parents if isfile(up / "conftest.py"))
+
+
+def _sources(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*.py") if path.is_file())
+
+
+def _package(name: str) -> list[Path]:
+    """The folders of an importable package, or that of a module; none where there is no such."""
+    if not all(part.isidentifier() for part in name.split(".")) or len(name) > LONGEST_NAME:
+        return []
+    try:
+        spec = find_spec(name)
+    except (ImportError, ValueError):
+        return []  # pytest will say so
+    if spec is None:
+        return []
+    places = spec.submodule_search_locations
+    return [Path(place) for place in places] if places else [Path(str(spec.origin)).parent]
 
 
 def _model_files(model: str) -> Iterator[Path]:
     """What lies in a model's directory; any other directory is none, and may be a whole disk."""
+    if not is_local(model) or "\0" in model:
+        return
     directory = Path(model.partition(":")[0])
-    if is_local(model) and isfile(directory / "config.json"):
+    if model.startswith("~"):
+        directory = directory.expanduser()
+    if isfile(directory / "config.json"):
         yield from sorted(path for path in directory.rglob("*") if path.is_file())

@@ -9,6 +9,7 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from datetime import date
 from pathlib import Path
 
 from claimlens.ci.benchmarks.machine import in_words, machine
@@ -45,12 +46,19 @@ WHOLE: Mapping[str, Part] = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do the parts that are asked for; 1 where something happened that must not."""
-    given = _parser().parse_args(arguments)
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    if unknown := [name for name in given.parts if name not in WHOLE]:
+        parser.error(f"no part {unknown[0]!r}; expected {', '.join(WHOLE)}")
+    try:
+        counts = Counts.load(given.json, in_words(machine("cpu")))
+    except ValueError as error:
+        parser.error(str(error))
     import_all()
-    counts = Counts.load(given.json, in_words(machine("cpu")))
     for name in given.parts or WHOLE:
         with tempfile.TemporaryDirectory(prefix=f"claimlens-{name}-") as folder:
             counts.parts[name] = WHOLE[name](Path(folder) / name)
+            counts.parts[name].day = str(date.today())
         counts.save(given.json)
         print(_line(counts.parts[name]), flush=True)
     if given.write_docs:

@@ -18,8 +18,8 @@ import numpy as np
 
 from claimlens.ci.baseline import Baseline, accepted, baseline_path, environment_of
 from claimlens.ci.faults.count import ROOT, Count
-from claimlens.ci.faults.forked import Forked
-from claimlens.ci.faults.sweeps import start
+from claimlens.ci.faults.forked import PLUGINS, Forked
+from claimlens.ci.faults.sweeps import PLAIN, own_path, start
 from claimlens.ci.keeper import Keeper
 from claimlens.ci.selftests.records import comparison, record
 from claimlens.ci.store import RunFile
@@ -133,7 +133,7 @@ def sweep_costs(folder: Path, revisions: int, claims: Sequence[str]) -> Count:
     )
     count.must_not(OVERHEAD, ALONE)
     names = _checkpoints(folder, revisions)
-    single = sum(_seconds(partial(_sweep, folder, (n,), f"one-{n[2:]}", claims, 1)) for n in names)
+    single = sum(_seconds(partial(_alone, folder, name, claims)) for name in names)
     one, two = (
         _seconds(partial(_sweep, folder, names, f"jobs-{jobs}", claims, jobs)) for jobs in (1, 2)
     )
@@ -158,6 +158,16 @@ def _checkpoints(folder: Path, revisions: int) -> list[str]:
         shutil.copytree(known[number % len(known)], target)
         shutil.copy(DEFAULT_DIRECTORY / "roles.json", target)
     return [f"./step-{number}" for number in range(revisions)]
+
+
+def _alone(folder: Path, model: str, claims: Sequence[str]) -> None:
+    """pytest itself, in a process of its own, on one model."""
+    command = [sys.executable, "-m", "pytest", *PLUGINS, *PLAIN, *claims]
+    given = (f"--claims-model={model}", f"--claims-store={folder / 'single'}")
+    with (folder / "single.log").open("ab") as log:
+        code = subprocess.call([*command, *given], cwd=folder, env=own_path(), stdout=log)
+    if code not in (0, 1):
+        raise RuntimeError(f"pytest ended with {code}; see {folder / 'single.log'}")
 
 
 def _sweep(

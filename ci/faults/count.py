@@ -30,6 +30,7 @@ class Count:
     tried: int = 0
     bad: dict[str, int] = field(default_factory=dict)
     facts: dict[str, str] = field(default_factory=dict)
+    day: str = ""
 
     def must_not(self, *things: str) -> None:
         """Name what must not happen, so that a table says 0 of it."""
@@ -56,12 +57,17 @@ class Counts:
 
     @classmethod
     def load(cls, path: Path, machine: str) -> Counts:
-        """What an earlier call has counted into this file, if there is one; raises ValueError."""
+        """What an earlier call has counted into this file, if there is one.
+
+        Raises ValueError where it holds something else, or the counts of another machine.
+        """
         if not path.exists():
             return cls(machine)
         data = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(data, dict) or data.get("schema") != SCHEMA:
             raise ValueError(f"{path} holds no counts of schema {SCHEMA}")
+        if data.get("machine") != machine:
+            raise ValueError(f"{path} holds the counts of {data.get('machine')}; give another file")
         parts = {name: read(Count, each, "count") for name, each in data["parts"].items()}
         return cls(machine, parts)
 
@@ -76,13 +82,14 @@ class Counts:
         lines = [
             f"{self.machine}.",
             "",
-            "| what was done | times | what must not happen: how often | |",
+            "| what was done | times | what must not happen: how often | | on |",
         ]
-        lines += ["|---|---|---|---|"]
+        lines += ["|---|---|---|---|---|"]
         for count in self.parts.values():
             bad = "; ".join(f"{thing}: **{n}**" for thing, n in count.bad.items())
             facts = "; ".join(f"{name}: {told}" for name, told in count.facts.items())
-            lines.append(f"| {count.what} | {count.tried:,} | {bad} | {facts} |")
+            cells = (count.what, f"{count.tried:,}", bad, facts, count.day)
+            lines.append(f"| {' | '.join(map(_cell, cells))} |")
         return "\n".join(lines)
 
     def write_page(self, page: Path = PAGE) -> None:
@@ -93,6 +100,11 @@ class Counts:
         if not mark or not end:
             raise ValueError(f"{page} lacks {BEGIN} or {END}")
         write_whole(page, f"{before}{mark}\n\n{self.markdown()}\n\n{end}{after}".encode())
+
+
+def _cell(text: str) -> str:
+    """Text in one cell of a table."""
+    return " ".join(text.split()).replace("|", "\\|")
 
 
 def failed(counts: Sequence[Count]) -> list[str]:

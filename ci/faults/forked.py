@@ -136,7 +136,7 @@ def _run(
     os.dup2(prints, 1)
     os.dup2(prints, 2)
     # what captured the output of this process's parent is none of ours
-    sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
+    sys.stdout, sys.stderr = (os.fdopen(n, "w", buffering=1, closefd=False) for n in (1, 2))
     os.environ.update(dict.fromkeys(CI, ""), OMP_NUM_THREADS="1", COLUMNS="200")
     os.environ.update(env, PYTHONPATH=os.pathsep.join(os.path.abspath(p) for p in sys.path if p))
     os.chdir(folder)

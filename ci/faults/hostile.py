@@ -51,7 +51,7 @@ def ids(folder: Path, times: int, seed: int = 0) -> Count:
     for _ in track(range(times), "ids"):
         name = "".join(chance.choices(PARTS, k=chance.randint(1, 4)))
         try:
-            _write_under(name, store)
+            count.happened(OUTSIDE, int(not _write_under(name, store)))
         except (OSError, ValueError):
             count.happened(FAILED)
         count.tried += 1
@@ -65,20 +65,28 @@ def outside(folder: Path, store: Path) -> int:
     return sum(path.is_file() and not path.is_relative_to(store) for path in folder.rglob("*"))
 
 
-def _write_under(name: str, store: Path) -> None:
-    """A run and a baseline of a model of this name; and the name as that of a run to find."""
+def _write_under(name: str, store: Path) -> bool:
+    """A run and a baseline of a model of this name; and the name as that of a run to find.
+
+    Whether their places are in the store: nothing is written where they are not.
+    """
     unit = Unit.of(name, store)
+    path = baseline_path(store / "baselines", name)
+    for place in (unit.folder, path):
+        if not place.resolve().is_relative_to(store.resolve()):
+            return False
     run = RunFile.create(unit.folder, {"claims_model": [name]})
     run.add(record(claim=name, nodeid=name, model={"name": name}))
     run.close()
     claims = {name: accepted(record(claim=name), "2026-01-01", name)}
-    Baseline(name, name, name, {}, [name], claims).save(baseline_path(store / "baselines", name))
+    Baseline(name, name, name, {}, [name], claims).save(path)
     with suppress(NoRun):
         found = find_run(unit.folder, name)
         if found.parent != unit.folder:
             raise ValueError(f"{name!r} is found outside of its folder")
     with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
         cli.main(["recover", "--store", str(unit.folder), "--", name])
+    return True
 
 
 CLAIM = '''

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+import re
 import shutil
 import signal
 import time
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 
 from rich.progress import track
@@ -14,7 +16,7 @@ from rich.progress import track
 from claimlens.ci.faults import suite
 from claimlens.ci.faults.count import Count
 from claimlens.ci.faults.forked import STORE, Forked
-from claimlens.ci.run_files import NoRun, StoredRun, run_files
+from claimlens.ci.run_files import StoredRun
 
 WHAT = (
     "a run killed at a random moment, by SIGKILL, SIGTERM and SIGINT in turn, serial and with "
@@ -26,6 +28,9 @@ LOST, TWICE, OTHER = "finished results lost", "measured twice", "other verdicts 
 UNFINISHED = "runs that could not be gone on with"
 CLAIMS_MORE = 3
 """So many claims' time goes by after a random number of results, at most."""
+TOLD = re.compile(r"test_(\d)\[[^\]]*\] (?:HOLDS|REFUTED)|(?:HOLDS|REFUTED) test_cut.py::test_(\d)")
+ENDED = (0, 1)
+"""Exit codes of a run that had come to its end before it was killed."""
 RESUMED_SO = 5
 """One in so many of those that ran under xdist is gone on with under xdist, the others without."""
 
@@ -41,29 +46,17 @@ def kills(folder: Path, times: int, seed: int = 0) -> Count:
         place = suite.write(folder / f"kill-{number}", model)
         under = XDIST if number % 2 else ()
         later = under if number // 2 % RESUMED_SO == 0 else ()
-        _cut(place, under, SIGNALS[number // 2 % 3], chance, pace)
-        before = _begun(place)
+        told = _cut(place, under, SIGNALS[number // 2 % 3], chance, pace)
+        before = suite.run_of(place)
         resume = ("--claims-resume=latest",) if before else ()
         Forked.start(place, suite.MODEL, *later, *resume).wait()
-        judge(count, before, suite.run_of(place), whole)
+        judge(count, before, suite.run_of(place), whole, told)
         landed[len(before.records) if before else 0] += 1
         shutil.rmtree(place)
         count.tried += 1
-    told = (f"{done} of {suite.CLAIMS} in {landed[done]}" for done in sorted(landed))
-    count.facts["claims finished when killed"] = ", ".join(told)
+    shares = (f"{done} of {suite.CLAIMS} in {landed[done]}" for done in sorted(landed))
+    count.facts["claims finished when killed"] = ", ".join(shares)
     return count
-
-
-def _begun(folder: Path) -> StoredRun | None:
-    """What was stored, if anything: a file without its first line is none, and is put away."""
-    try:
-        return suite.run_of(folder)
-    except NoRun:
-        (file,) = run_files(folder / STORE)
-        if file.read_bytes().count(b"\n"):
-            raise
-        file.unlink()
-        return None
 
 
 def _undisturbed(folder: Path) -> tuple[dict[str, str], float]:
@@ -81,19 +74,35 @@ def _cut(
     how: signal.Signals,
     chance: random.Random,
     pace: float,
-) -> None:
-    """Begin a run, and kill it after a random number of results and a little more."""
-    running = Forked.start(folder, suite.MODEL, *options)
-    running.wait_for(chance.randint(0, suite.CLAIMS - 1))
-    time.sleep(chance.uniform(0, CLAIMS_MORE * pace))
-    running.kill(how)
-    running.wait()
+) -> set[str]:
+    """Begin a run, and kill it after a random number of results and a little more.
+
+    The claims that it has told of: those must be stored. A run that ended before it could be killed
+    is begun anew.
+    """
+    while True:
+        running = Forked.start(folder, suite.MODEL, "-v", *options)
+        running.wait_for(chance.randint(0, suite.CLAIMS - 1))
+        time.sleep(chance.uniform(0, CLAIMS_MORE * pace))
+        running.kill(how)
+        if running.wait() not in ENDED:
+            return {f"cut/number-{a or b}" for a, b in TOLD.findall(running.output)}
+        shutil.rmtree(folder / STORE)
 
 
 def judge(
-    count: Count, before: StoredRun | None, after: StoredRun | None, whole: dict[str, str]
+    count: Count,
+    before: StoredRun | None,
+    after: StoredRun | None,
+    whole: dict[str, str],
+    told: Collection[str] = (),
 ) -> None:
-    """Count what must not have happened to a run that was killed and gone on with."""
+    """Count what must not have happened to a run that was killed and gone on with.
+
+    `told` are the claims whose verdict it had printed when it was killed.
+    """
+    stored = {record.key for record in before.records} if before else set()
+    count.happened(LOST, len(set(told) - stored))
     if after is None or after.end is None or len(suite.verdicts(after.records)) != len(whole):
         count.happened(UNFINISHED)
     done = after.records if after else []

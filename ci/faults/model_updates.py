@@ -17,7 +17,9 @@ from claimlens.circuits.parts import Head
 from claimlens.fixtures.names import DEFAULT_DIRECTORY
 
 ACCEPTED, REFUSED = 0, 10
-FALSE, MISSED, OTHER = "false refusals", "updates accepted that must be refused", "other outcomes"
+FALSE = "updates that change no function and are not accepted"
+MISSED = "updates that break a finding and are not refused"
+OTHER = "other outcomes of a finding"
 CLAIMS = ("claims/ioi/test_task.py", "claims/ioi/test_name_movers.py")
 MOVER = Head(2, 0)
 MODEL = "--claims-model=./model"

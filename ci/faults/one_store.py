@@ -65,8 +65,12 @@ def judge(count: Count, folder: Path, runs: int) -> None:
 def _write_all(
     folder: Path, writer: int, runs: int, shared: Path, barrier: Any, entered: Any
 ) -> None:
-    for number in range(runs):
-        _write(folder, f"{writer}/{number}")
+    try:
+        for number in range(runs):
+            _write(folder, f"{writer}/{number}")
+    except BaseException:
+        barrier.abort()  # the others must not wait for one that failed
+        raise
     barrier.wait()
     try:
         run = RunFile.reopen(shared, shared.stat().st_size, set())

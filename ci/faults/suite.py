@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from claimlens.ci.faults.forked import STORE
-from claimlens.ci.run_files import StoredRun, read_run, run_files
+from claimlens.ci.run_files import StoredRun, has_begun, read_run, run_files
 from claimlens.ci.selftests import micro
 from claimlens.circuits.record import ClaimRecord
 
@@ -41,8 +41,8 @@ def write_model(folder: Path, seed: int = 0) -> Path:
 
 
 def run_of(folder: Path) -> StoredRun | None:
-    """The only run of a folder, if there is one."""
-    files = run_files(folder / STORE)
+    """The only run of a folder, if there is one that has begun."""
+    files = list(filter(has_begun, run_files(folder / STORE)))
     if len(files) > 1:
         raise AssertionError(f"{folder} holds {len(files)} runs")
     return read_run(files[0]) if files else None

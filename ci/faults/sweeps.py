@@ -24,6 +24,7 @@ from claimlens.circuits.record import ClaimRecord
 MISSING, OTHER, TWICE = "revisions not complete", "results that differ", "runs too many"
 FAILED = "sweeps that did not end with 0"
 STORE, CLAIMS = "swept", ("test_cut.py",)
+PLAIN = ("--import-mode=importlib", "-c", os.devnull, "--rootdir=.")
 Results = dict[str, list[ClaimRecord]]
 
 
@@ -45,7 +46,7 @@ def sweeps(folder: Path, revisions: int, kills: int, seed: int = 0) -> Count:
         _kill_at(start(killed, names, STORE, CLAIMS, 2), killed, moment)
     count.happened(FAILED, int(start(killed, names, STORE, CLAIMS, 2).wait() != 0))
     judge(count, _results(whole), _results(killed), names)
-    count.happened(TWICE, len([*killed.rglob("*.jsonl")]) - revisions)
+    count.happened(TWICE, max(0, len([*killed.rglob("*.jsonl")]) - revisions))
     count.tried += revisions
     count.facts["killed at"] = f"{', '.join(map(str, moments))} of {total} results"
     return count
@@ -76,18 +77,23 @@ def start(
     """The command that sweeps over models in `home`, in a session of its own."""
     listed = home / f"{store}.txt"
     listed.write_text("\n".join(models))
-    given = ["--import-mode=importlib", "-c", os.devnull, "--rootdir=.", *claims]
+    given = [*PLAIN, *claims]
     sweep = ["sweep", "--models", listed.name, "--store", store, "--jobs", str(jobs), "--"]
-    path = os.pathsep.join(os.path.abspath(p) for p in sys.path if p)
     with (home / "sweep.log").open("ab") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "claimlens.ci.cli", *sweep, *PLUGINS, *given],
             cwd=home,
-            env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+            env=own_path(),
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+
+
+def own_path() -> dict[str, str]:
+    """The environment of a process that finds what this one finds."""
+    path = os.pathsep.join(os.path.abspath(p) for p in sys.path if p)
+    return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
 
 
 def _kill_at(running: subprocess.Popen[bytes], home: Path, results: int) -> None:
