@@ -13,7 +13,7 @@ from claimlens.ci.run_files import read_run
 from claimlens.circuits.record import ClaimRecord
 
 ROOT = Path(__file__).parents[2]
-TIMEOUT = 1800
+TIMEOUT = 3600
 
 
 def run_suite(models: Sequence[str], store: Path, *extra: str) -> list[ClaimRecord]:

@@ -75,6 +75,13 @@ def test_the_secret_is_compared_in_constant_time_and_first(
     assert asked == [(SECRET.encode(), SECRET.encode())]
 
 
+def test_a_secret_of_any_bytes_is_compared(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KEPT", "\udcff" * SHORTEST)
+    assert fault(capsys, SENT).endswith("the event's secret is not the one that is kept here")
+
+
 @pytest.mark.parametrize("kept", [None, "", "x" * (SHORTEST - 1)])
 def test_without_a_secret_of_its_own_nothing_is_followed(
     kept: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

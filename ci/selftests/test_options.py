@@ -45,6 +45,10 @@ USAGE = {
     "path-in-a-hub-name": (["--claims-model=org/../secret"], "not a model name: 'org/../secret'"),
     "unknown-mutant": (["--claims-model=planted:no-nothing"], "--claims-model: "),
     "unknown-device": (["--claims-device=gpu"], "no such device: 'gpu'; expected cpu, cuda"),
+    "gate-of-itself": (
+        ["--claims-gate=enforce", "--claims-baseline=update", "--claims-reason=x"],
+        "--claims-gate would compare this run with the baseline that --claims-baseline makes of it",
+    ),
     "absent-device": (["--claims-device=cuda:99"], "this machine has no 'cuda:99': it offers"),
 }
 

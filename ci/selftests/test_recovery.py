@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from claimlens.ci import cli
 from claimlens.ci.recovery import recover
-from claimlens.ci.run_files import NoRun, read_run
+from claimlens.ci.run_files import NoRun, find_run, read_run
 from claimlens.ci.selftests.records import record
 from claimlens.ci.store import RunFile
 from claimlens.circuits.record import PromptsRecord
@@ -121,7 +121,40 @@ def test_recover_says_what_was_kept(file: Path, capsys: pytest.CaptureFixture[st
         told = capsys.readouterr().out.splitlines()
         assert told[0].startswith("line 4: Expecting")
         assert told[1].endswith("-recovered.jsonl: 3 claims kept, 1 damaged line")
+        assert told[2] == f"go on with it: --claims-resume {file.stem}-recovered"
         (file.parent / f"{file.stem}-recovered.jsonl").unlink()
+
+
+def damaged(file: Path) -> Path:
+    """A run whose second claim is lost."""
+    lines = lines_of(file)
+    file.write_bytes(b"".join([*lines[:3], b"}{\n", *lines[4:]]))
+    return file
+
+
+def test_of_a_run_that_lost_something_the_end_is_lost_too(file: Path) -> None:
+    found = recover(damaged(file))
+    assert read_run(found.path).end is None
+    assert find_run(file.parent, "latest") == found.path
+
+
+def test_what_became_of_an_earlier_recovery_stays(file: Path) -> None:
+    first = recover(damaged(file)).path
+    with first.open("ab") as more:
+        more.write(b'{"type": "resumed", "at": "x"}\n')
+    before = first.read_bytes()
+    second = recover(file).path
+    assert (first.name, second.name) == (
+        f"{file.stem}-recovered.jsonl",
+        f"{file.stem}-recovered-2.jsonl",
+    )
+    assert first.read_bytes() == before
+    assert find_run(file.parent, f"{file.stem}-recovered") == first
+
+
+def test_a_run_that_never_began_is_not_the_latest(file: Path) -> None:
+    (file.parent / "29990101T000000Z-00000000.jsonl").write_bytes(b'{"type": "ru')
+    assert find_run(file.parent, "latest") == file
 
 
 def test_runs_tells_whole_cut_and_damaged_runs(

@@ -65,7 +65,6 @@ def test_a_name_becomes_a_commit(
         ("skip", "@v1", TAG),
         ("skip", f"@{MAIN}", ""),
         ("only", "", MAIN),
-        ("only", "@v1", MAIN),
     ],
 )
 def test_what_becomes_of_the_accepted_revision(
@@ -100,6 +99,15 @@ def test_a_model_of_this_machine_is_its_name(
 
 
 # --- faults --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("revision", ["v1", "gone", MAIN])
+def test_a_revision_that_would_not_be_looked_at_is_refused(
+    revision: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hold(MAIN)
+    told = fault(capsys, f"{MODEL}@{revision}", "--accepted=only")
+    assert told.endswith(f"asks for the accepted one; say {MODEL}")
 
 
 def fault(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:

@@ -14,12 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from claimlens.ci import cli
+from claimlens.ci import cli, sweep_key
 from claimlens.ci.run_files import read_run, run_files
 from claimlens.ci.selftests import micro
 from claimlens.ci.selftests.records import record
 from claimlens.ci.store import RunFile
 from claimlens.ci.sweep import BadSweep, Unit, read_models
+from claimlens.ci.sweep_key import key_of
 from claimlens.ci.time_line import KEY, time_line
 from claimlens.circuits.record import WORDS
 
@@ -141,6 +142,58 @@ def test_what_was_measured_of_something_else_is_not_taken_for_finished(
     assert units(folder) == before
     change(folder)
     assert sum(a != b for a, b in zip(before, units(folder), strict=True)) == again
+
+
+def test_a_model_at_home_is_known_by_what_lies_there(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(folder))
+    before = key_of("~/two", [])
+    change_model(folder)
+    assert key_of("~/two", []) != before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "changed"),
+    [
+        (["claims/ioi/test_a.py::test_x"], "claims/ioi/test_a.py"),
+        (["claims/ioi/test_a.py"], "claims/ioi/helper.py"),
+        (["claims/ioi"], "claims/conftest.py"),
+        (["claims"], "claims/ioi/test_a.py"),
+        (["claims", "--claims-text=notes.txt"], "notes.txt"),
+        (["claims", "--claims-text", "notes.txt"], "notes.txt"),
+        (["claims", "-cmy.ini"], "my.ini"),
+        (["claims"], "pytest.toml"),
+        (["--pyargs", "mine"], "mine/test_b.py"),
+        (["--pyargs", "mine.test_b"], "mine/test_b.py"),
+    ],
+)
+def test_whatever_an_argument_names_is_in_the_key(
+    arguments: list[str], changed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    there = ("claims/ioi/test_a.py", "mine/__init__.py", "mine/test_b.py", "notes.txt", "my.ini")
+    for name in there:
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text("# as it was\n")
+    before = key_of("gpt2", arguments)
+    assert key_of("gpt2", arguments) == before
+    Path(changed).write_text("# another\n")
+    assert key_of("gpt2", arguments) != before
+    sys.modules.pop("mine", None)
+
+
+def test_other_code_measures_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = key_of("gpt2", [])
+    (tmp_path / "kernel.py").write_text("")
+    monkeypatch.setattr(sweep_key, "_code", lambda: iter([tmp_path / "kernel.py"]))
+    assert key_of("gpt2", []) != before
+
+
+@pytest.mark.parametrize("name", ["nosuch.claims", "..", "", "x" * 500, "a.b.c", "json.decoder.no"])
+def test_a_package_that_there_is_not_is_said_by_pytest(name: str) -> None:
+    assert key_of("gpt2", ["--pyargs", name]) == key_of("gpt2", ["--pyargs", name])
 
 
 @pytest.mark.parametrize(

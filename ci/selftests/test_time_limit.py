@@ -137,6 +137,19 @@ def test_in_another_thread_the_end_of_the_process_is_all_there_is(
     assert (words, ended) == (([], []) if enough else (["last"], [time_limit.HARD_EXIT]))
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_the_process_ends_whatever_happens_to_its_last_words(ended: list[int]) -> None:
+    def choke() -> None:
+        raise ValueError("the output is gone")
+
+    def block() -> None:
+        with TimeLimit(0.02, patience=0.02).watching(choke):
+            time.sleep(0.3)
+
+    _in_a_thread(block)
+    assert ended == [time_limit.HARD_EXIT]
+
+
 def _in_a_thread(block: Callable[[], None]) -> None:
     thread = threading.Thread(target=block)
     thread.start()

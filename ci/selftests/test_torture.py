@@ -13,13 +13,12 @@ import pytest
 
 from claimlens.ci import recovery
 from claimlens.ci.baseline import Baseline
-from claimlens.ci.faults import __main__ as command
 from claimlens.ci.faults import costs, disks, hostile, kills, mutations, one_store, payloads, suite
-from claimlens.ci.faults.count import Count, Counts, failed
-from claimlens.ci.faults.forked import import_all, run
+from claimlens.ci.faults.count import Count
+from claimlens.ci.faults.forked import import_all
 from claimlens.ci.faults.sweeps import judge as judge_sweep
 from claimlens.ci.faults.sweeps import sweeps
-from claimlens.ci.run_files import StoredRun, read_run, run_files
+from claimlens.ci.run_files import StoredRun
 from claimlens.ci.selftests.records import record
 from claimlens.ci.store import RunFile
 from claimlens.ci.sweep import Unit
@@ -189,6 +188,20 @@ def test_half_a_baseline_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     red(disks.disks(tmp_path, 1), disks.HALF)
 
 
+def test_a_writer_that_fails_keeps_nobody_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = one_store._begin
+
+    def failing(folder: Path, name: str) -> RunFile:
+        if name.startswith("1/"):
+            raise OSError("one of them")
+        return begin(folder, name)
+
+    monkeypatch.setattr(one_store, "_begin", failing)
+    red(one_store.one_store(tmp_path, 3, 2), one_store.FAILED)
+
+
 WHOLE = {f"cut/number-{n}": "holds" for n in range(3)}
 
 
@@ -220,6 +233,28 @@ def test_what_a_kill_cost_is_noticed(after: StoredRun | None, thing: str) -> Non
     red(count, thing)
 
 
+def test_a_result_that_was_told_and_not_stored_is_noticed() -> None:
+    count = Count("kills", "x", tried=1)
+    count.must_not(kills.LOST, kills.TWICE, kills.OTHER, kills.UNFINISHED)
+    told = ["cut/number-0"]
+    kills.judge(count, stored(*DONE[:1], end=False), stored(*DONE), WHOLE, told)
+    assert count.passed
+    kills.judge(count, None, stored(*DONE), WHOLE, told)
+    red(count, kills.LOST)
+
+
+@pytest.mark.parametrize(
+    ("line", "number"),
+    [
+        ("test_cut.py::test_3[./model] REFUTED     [ 50%]", "3"),
+        ("test_cut.py::test_4[./model] HOLDS       [ 50%]", "4"),
+        ("[gw0] [ 12%] HOLDS test_cut.py::test_0[./model] ", "0"),
+    ],
+)
+def test_what_pytest_tells_is_read(line: str, number: str) -> None:
+    assert ["".join(found) for found in kills.TOLD.findall(line)] == [number]
+
+
 def test_a_sweep_that_is_not_as_the_other_is_noticed() -> None:
     from claimlens.ci.faults import sweeps as part
 
@@ -235,66 +270,3 @@ def test_a_sweep_that_is_not_as_the_other_is_noticed() -> None:
         assert count.passed
         judge_sweep(count, whole, killed, ["a"])
         red(count, thing)
-
-
-# --- the counting itself
-
-
-def test_what_was_not_tried_has_not_passed(tmp_path: Path) -> None:
-    count = Count("x", "x")
-    count.must_not("a")
-    assert failed([count]) == ["x"]
-    count.tried = 1
-    assert failed([count]) == []
-    count.happened("a")
-    assert failed([count]) == ["x"]
-    with pytest.raises(KeyError, match="not among what must not happen"):
-        count.happened("b")
-    assert not Count("nothing", "x", tried=5).passed
-
-
-def test_counts_are_kept_and_written_to_the_page(tmp_path: Path) -> None:
-    counts = Counts("a machine", {"x": Count("x", "a fault", 1200, {"a": 0}, {"b": "c"})})
-    counts.save(tmp_path / "kept.json")
-    again = Counts.load(tmp_path / "kept.json", "another machine")
-    assert again == Counts("another machine", counts.parts)
-    page = tmp_path / "page.md"
-    page.write_text("before\n<!-- counts: begin -->\nold\n<!-- counts: end -->\nafter\n")
-    counts.write_page(page)
-    text = page.read_text()
-    assert "| a fault | 1,200 | a: **0** | b: c |" in text
-    assert text.startswith("before\n")
-    assert text.endswith("after\n")
-    assert "old" not in text
-    page.write_text("no marks")
-    with pytest.raises(ValueError, match="lacks"):
-        counts.write_page(page)
-
-
-@pytest.mark.parametrize("bad", ["[]", '{"schema": 2}', "{"])
-def test_a_file_that_holds_no_counts_is_refused(tmp_path: Path, bad: str) -> None:
-    (tmp_path / "kept.json").write_text(bad)
-    with pytest.raises(ValueError, match=r"no counts|Expecting"):
-        Counts.load(tmp_path / "kept.json", "a machine")
-
-
-def test_the_command_fails_where_a_part_does(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    good, bad = Count("good", "x", 1, {"a": 0}), Count("bad", "x", 1, {"a": 1})
-    monkeypatch.setattr(command, "WHOLE", {"good": lambda f: good, "bad": lambda f: bad})
-    kept = ["--json", str(tmp_path / "kept.json")]
-    assert command.main(["good", *kept]) == 0
-    assert command.main(["bad", *kept]) == 1
-    assert "failed: bad" in capsys.readouterr().out
-    assert command.main(["good", *kept]) == 1, "what was counted before is not forgotten"
-
-
-def test_what_a_forked_run_prints_and_stores_is_its_own(tmp_path: Path) -> None:
-    home = suite.write(tmp_path / "home", suite.write_model(tmp_path / "model"))
-    code, output = run(home, suite.MODEL, first=lambda: print("first", flush=True))
-    assert code == 1
-    assert output.startswith("first\n")
-    assert "4 failed, 4 passed" in output
-    (file,) = run_files(home / "runs")
-    assert len(read_run(file).records) == suite.CLAIMS
