@@ -24,18 +24,20 @@ def key_of(model: str, arguments: Sequence[str]) -> str:
     one at a commit never changes. Raises OSError.
     """
     sha = hashlib.sha256(repr((model, list(arguments))).encode("ascii", "replace"))
-    paths = [*_code(), *_settings(), *_named(arguments), *_model_files(model)]
-    for path in dict.fromkeys(paths):
+    named = ((str(path), path) for path in (*_settings(), *_named(arguments)))
+    for name, path in dict([*_code(), *named, *_model_files(model)]).items():
         with path.open("rb") as file:
             sha.update(hashlib.file_digest(file, "sha256").digest())
-        sha.update(repr(str(path)).encode("ascii", "backslashreplace"))
+        sha.update(repr(name).encode("ascii", "backslashreplace"))
     return sha.hexdigest()
 
 
-def _code() -> Iterator[Path]:
+def _code() -> Iterator[tuple[str, Path]]:
+    """The sources that measure, by names that do not say where they are installed."""
     for part in PARTS:
         for folder in _package(part):
-            yield from _sources(folder)
+            for path in _sources(folder):
+                yield f"{part}: {path.relative_to(folder)}", path
 
 
 def _settings() -> Iterator[Path]:
@@ -84,7 +86,7 @@ def _package(name: str) -> list[Path]:
     return [Path(place) for place in places] if places else [Path(str(spec.origin)).parent]
 
 
-def _model_files(model: str) -> Iterator[Path]:
+def _model_files(model: str) -> Iterator[tuple[str, Path]]:
     """What lies in a model's directory; any other directory is none, and may be a whole disk."""
     if not is_local(model) or "\0" in model:
         return
@@ -92,4 +94,5 @@ def _model_files(model: str) -> Iterator[Path]:
     if model.startswith("~"):
         directory = directory.expanduser()
     if isfile(directory / "config.json"):
-        yield from sorted(path for path in directory.rglob("*") if path.is_file())
+        files = sorted(path for path in directory.rglob("*") if path.is_file())
+        yield from ((f"model: {path.relative_to(directory)}", path) for path in files)

@@ -85,7 +85,9 @@ def _cut(
         running.wait_for(chance.randint(0, suite.CLAIMS - 1))
         time.sleep(chance.uniform(0, CLAIMS_MORE * pace))
         running.kill(how)
-        if running.wait() not in ENDED:
+        running.wait()
+        run = suite.run_of(folder)
+        if run is None or run.end is None or run.end["exit"] not in ENDED:
             return {f"cut/number-{a or b}" for a, b in TOLD.findall(running.output)}
         shutil.rmtree(folder / STORE)
 

@@ -187,7 +187,7 @@ def test_whatever_an_argument_names_is_in_the_key(
 def test_other_code_measures_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = key_of("gpt2", [])
     (tmp_path / "kernel.py").write_text("")
-    monkeypatch.setattr(sweep_key, "_code", lambda: iter([tmp_path / "kernel.py"]))
+    monkeypatch.setattr(sweep_key, "_code", lambda: iter([("kernel.py", tmp_path / "kernel.py")]))
     assert key_of("gpt2", []) != before
 
 
