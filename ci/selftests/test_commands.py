@@ -101,6 +101,19 @@ def test_the_first_run_installs_and_passes_arguments_on(clone: Clone) -> None:
     assert clone.calls("pytest") == ["claims --claims-model planted -k a_b"]
 
 
+@pytest.mark.parametrize(
+    ("given", "asked"),
+    [
+        (["claims/ioi", "-x"], "claims/ioi -x"),
+        (["-x", "claims"], "-x claims"),
+        (["--claims-store", "runs"], "claims --claims-store runs"),
+    ],
+)
+def test_claims_that_are_named_are_those(clone: Clone, given: list[str], asked: str) -> None:
+    clone.run("ci/claims", *given)
+    assert clone.calls("pytest") == [asked]
+
+
 def test_the_second_run_installs_nothing(clone: Clone) -> None:
     clone.run("ci/claims")
     done = clone.run("ci/claims")
