@@ -65,16 +65,14 @@ def style_of(verdict: Word, expected: bool) -> str:
 
 
 def told(record: ClaimRecord) -> str:
-    """`L2H0 0.41 [0.32, 0.5] logits, claimed >= 0.3, n=128`, or why there is no number."""
+    """`L2H0 0.41 [0.32, 0.5] >= 0.3, n=128`, or why there is no number."""
     head = f"{record.head} " if record.head else ""
     comparison = deciding(record)
     if comparison is None:
-        return f"{head}{record.verdict}: {record.reason}"
+        return f"{head}{record.reason}"
     c = comparison
-    return (
-        f"{head}{c.value:.3g} [{c.low:.3g}, {c.high:.3g}] {c.unit}, claimed {c.relation} "
-        f"{c.threshold:g}, n={c.n}"
-    )
+    between = f"[{c.low:.3g}, {c.high:.3g}]"
+    return f"{head}{c.value:.3g} {between} {c.relation} {c.threshold:g}, n={c.n}"
 
 
 def deciding(record: ClaimRecord) -> ComparisonRecord | None:
