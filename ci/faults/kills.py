@@ -19,8 +19,8 @@ from claimlens.ci.faults.forked import STORE, Forked
 from claimlens.ci.run_files import StoredRun
 
 WHAT = (
-    "a run killed at a random moment, by SIGKILL, SIGTERM and SIGINT in turn, serial and with "
-    "`-n 2` in turn, then gone on with"
+    "a run killed at a random moment, by SIGKILL, SIGTERM and SIGINT in turn, one in four with "
+    "`-n 2`, then gone on with"
 )
 XDIST = ("-n2", "--dist=load")
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
@@ -31,12 +31,12 @@ CLAIMS_MORE = 3
 TOLD = re.compile(r"test_(\d)\[[^\]]*\] (?:HOLDS|REFUTED)|(?:HOLDS|REFUTED) test_cut.py::test_(\d)")
 ENDED = (0, 1)
 """Exit codes of a run that had come to its end before it was killed."""
-RESUMED_SO = 5
-"""One in so many of those that ran under xdist is gone on with under xdist, the others without."""
+XDIST_SO, RESUMED_SO = 4, 5
+"""One in so many runs under xdist; of those, one in so many is gone on with under xdist."""
 
 
 def kills(folder: Path, times: int, seed: int = 0) -> Count:
-    """Kill `times` runs, every second one under xdist, and go on with each."""
+    """Kill `times` runs, some of them under xdist, and go on with each."""
     count = Count("kills", WHAT)
     count.must_not(LOST, TWICE, OTHER, UNFINISHED)
     chance, landed = random.Random(seed), Counter[int]()
@@ -44,9 +44,9 @@ def kills(folder: Path, times: int, seed: int = 0) -> Count:
     whole, pace = _undisturbed(suite.write(folder / "whole", model))
     for number in track(range(times), "kills"):
         place = suite.write(folder / f"kill-{number}", model)
-        under = XDIST if number % 2 else ()
-        later = under if number // 2 % RESUMED_SO == 0 else ()
-        told = _cut(place, under, SIGNALS[number // 2 % 3], chance, pace)
+        under = XDIST if number % XDIST_SO == XDIST_SO - 1 else ()
+        later = under if number // XDIST_SO % RESUMED_SO == 0 else ()
+        told = _cut(place, under, SIGNALS[number % 3], chance, pace)
         before = suite.run_of(place)
         resume = ("--claims-resume=latest",) if before else ()
         Forked.start(place, suite.MODEL, *later, *resume).wait()

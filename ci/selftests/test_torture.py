@@ -31,7 +31,7 @@ TINY: dict[str, Part] = {
     "ids": lambda folder: hostile.ids(folder, 100),
     "tokens": lambda folder: hostile.tokens(folder, 30),
     "disks": lambda folder: disks.disks(folder, 1),
-    "kills": lambda folder: kills.kills(folder, 2),
+    "kills": lambda folder: kills.kills(folder, 4),
     "sweep": lambda folder: sweeps(folder, 1, 1),
     "gate-costs": lambda folder: costs.gate_costs(folder, 50),
     "writing-costs": lambda folder: costs.writing_costs(folder, ["claims/ioi/test_task.py"]),
