@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from importlib.util import find_spec
-from os.path import exists, isfile  # unlike Path's, of any text at all
+from os.path import exists, expanduser, isfile  # unlike Path's, of any text at all
 from pathlib import Path
 
 from claimlens.ci.model_names import is_local
@@ -25,11 +26,24 @@ def key_of(model: str, arguments: Sequence[str]) -> str:
     """
     sha = hashlib.sha256(repr((model, list(arguments))).encode("ascii", "replace"))
     named = ((str(path), path) for path in (*_settings(), *_named(arguments)))
-    for name, path in dict([*_code(), *named, *_model_files(model)]).items():
+    sha.update(_code_digest())
+    sha.update(_digest([*named, *_model_files(model)]))
+    return sha.hexdigest()
+
+
+@cache
+def _code_digest() -> bytes:
+    return _digest(_code())
+
+
+def _digest(files: Iterable[tuple[str, Path]]) -> bytes:
+    """Of names and what stands in the files, each once."""
+    sha = hashlib.sha256()
+    for name, path in dict(files).items():
         with path.open("rb") as file:
             sha.update(hashlib.file_digest(file, "sha256").digest())
         sha.update(repr(name).encode("ascii", "backslashreplace"))
-    return sha.hexdigest()
+    return sha.digest()
 
 
 def _code() -> Iterator[tuple[str, Path]]:
@@ -90,9 +104,7 @@ def _model_files(model: str) -> Iterator[tuple[str, Path]]:
     """What lies in a model's directory; any other directory is none, and may be a whole disk."""
     if not is_local(model) or "\0" in model:
         return
-    directory = Path(model.partition(":")[0])
-    if model.startswith("~"):
-        directory = directory.expanduser()
+    directory = Path(expanduser(model.partition(":")[0]))
     if isfile(directory / "config.json"):
         files = sorted(path for path in directory.rglob("*") if path.is_file())
         yield from ((f"model: {path.relative_to(directory)}", path) for path in files)

@@ -187,8 +187,10 @@ def test_whatever_an_argument_names_is_in_the_key(
 def test_other_code_measures_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = key_of("gpt2", [])
     (tmp_path / "kernel.py").write_text("")
+    sweep_key._code_digest.cache_clear()
     monkeypatch.setattr(sweep_key, "_code", lambda: iter([("kernel.py", tmp_path / "kernel.py")]))
     assert key_of("gpt2", []) != before
+    sweep_key._code_digest.cache_clear()
 
 
 @pytest.mark.parametrize("name", ["nosuch.claims", "..", "", "x" * 500, "a.b.c", "json.decoder.no"])
@@ -197,7 +199,7 @@ def test_a_package_that_there_is_not_is_said_by_pytest(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["/", ".", "..", "~", "/etc", "./a\0b", "/\ud83d", "/" + "a" * 300]
+    "name", ["/", ".", "..", "~", "/etc", "./a\0b", "/\ud83d", "/" + "a" * 300, "~$(id)"]
 )
 def test_a_folder_that_is_no_models_is_not_read(name: str, tmp_path: Path) -> None:
     """A name may be that of a whole disk."""
