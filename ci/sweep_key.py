@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import cache
 from importlib.util import find_spec
 from os.path import exists, expanduser, isfile  # unlike Path's, of any text at all
@@ -104,7 +105,10 @@ def _model_files(model: str) -> Iterator[tuple[str, Path]]:
     """What lies in a model's directory; any other directory is none, and may be a whole disk."""
     if not is_local(model) or "\0" in model:
         return
-    directory = Path(expanduser(model.partition(":")[0]))
+    place = model.partition(":")[0]
+    with suppress(UnicodeError):  # no user is called so
+        place = expanduser(place)
+    directory = Path(place)
     if isfile(directory / "config.json"):
         files = sorted(path for path in directory.rglob("*") if path.is_file())
         yield from ((f"model: {path.relative_to(directory)}", path) for path in files)

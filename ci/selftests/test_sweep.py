@@ -199,7 +199,7 @@ def test_a_package_that_there_is_not_is_said_by_pytest(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["/", ".", "..", "~", "/etc", "./a\0b", "/\ud83d", "/" + "a" * 300, "~$(id)"]
+    "name", ["/", ".", "..", "~", "/etc", "./a\0b", "/\ud83d", "/" + "a" * 300, "~$(id)", "~\ud83d"]
 )
 def test_a_folder_that_is_no_models_is_not_read(name: str, tmp_path: Path) -> None:
     """A name may be that of a whole disk."""
