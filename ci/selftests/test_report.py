@@ -135,12 +135,16 @@ def test_the_picture_of_an_interval_is_to_scale(
 
 def test_a_page_of_a_claim_tells_all_of_it(tmp_path: Path) -> None:
     held = finding(head="L1H1")
-    broke = finding(head="L1H1", verdict="refuted", reason="it fell", rank=3, rank_of=18)
+    told = "It holds,\nand more.\n\nBut not all."
+    broke = finding(
+        head="L1H1", verdict="refuted", reason="it fell", rank=3, rank_of=18, statement=told
+    )
     other = finding(model="planted", expected="refuted", verdict="refuted", caveat="fragile")
     folder = written(tmp_path, run(held), run(broke, other, number=2))
     page = Page((folder / page_of("ioi/x")).read_text())
     for told in (
-        "It holds.", "refuted: default L1H1", "it fell", "Rank 3 of 18", "refuted: planted",
+        "It holds, and more.", "But not all.", "refuted: default L1H1", "it fell", "Rank 3 of 18",
+        "refuted: planted",
         "Expected of this model: refuted", "assert to_io >= 0.3", "0.41 [0.32, 0.5] probability",
         "margin +0.11", "20 prompts", "When 0 met", "another head", "Since when",
         "First without it after it held: the run of 2026-01-02", "--claims-model default", "Drawn",
