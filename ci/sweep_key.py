@@ -12,8 +12,9 @@ from pathlib import Path
 
 from claimlens.ci.model_names import is_local
 
-PARTS = ("claimlens.circuits", "claimlens.fixtures")
-"""The packages whose code measures."""
+ROOT = Path(__file__).resolve().parents[1]
+PARTS = ("circuits", "fixtures")
+"""The folders of the code that measures."""
 SETTINGS = ("pytest.ini", "pytest.toml", "pyproject.toml", "tox.ini", "setup.cfg")
 """Files of the folder that pytest runs in which may change what claims are."""
 LONGEST_NAME = 200
@@ -50,9 +51,8 @@ def _digest(files: Iterable[tuple[str, Path]]) -> bytes:
 def _code() -> Iterator[tuple[str, Path]]:
     """The sources that measure, by names that do not say where they are installed."""
     for part in PARTS:
-        for folder in _package(part):
-            for path in _sources(folder):
-                yield f"{part}: {path.relative_to(folder)}", path
+        for path in _sources(ROOT / part):
+            yield str(path.relative_to(ROOT)), path
 
 
 def _settings() -> Iterator[Path]:
