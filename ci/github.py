@@ -93,8 +93,7 @@ def _row(finding: Finding) -> tuple[str, ...]:
 
 
 def _value(record: ClaimRecord) -> str:
-    failing = [c for c in record.comparisons if c.verdict != "holds"] or record.comparisons
-    return facts(failing[0]) if failing else record.reason
+    return facts(record.deciding) if record.deciding else record.reason
 
 
 def _table(head: Sequence[str], rows: Iterator[tuple[str, ...]]) -> Iterator[str]:

@@ -82,11 +82,9 @@ def _against(record: ClaimRecord) -> bool:
 
 
 def _summary(record: ClaimRecord) -> str:
-    if not record.comparisons:
+    c = record.deciding
+    if c is None:
         return record.reason
-    # the comparison that decides: the first that does not hold, else the first
-    failing = [c for c in record.comparisons if c.verdict != "holds"]
-    c = (failing or record.comparisons)[0]
     parts = [
         f"{c.value:.3g} [{c.low:.3g}, {c.high:.3g}] {c.unit} {c.relation} {c.threshold:g}",
         f"n={c.n}",

@@ -147,6 +147,12 @@ class ClaimRecord:
         return self.verdict == self.expected
 
     @property
+    def deciding(self) -> ComparisonRecord | None:
+        """The comparison that decides: the first that does not hold, else the first."""
+        failing = [c for c in self.comparisons if c.verdict != "holds"]
+        return next(iter(failing or self.comparisons), None)
+
+    @property
     def fallen(self) -> dict[str, str]:
         """Why sweeps went by hooks that nobody had asked to."""
         return {

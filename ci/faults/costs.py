@@ -18,9 +18,10 @@ import numpy as np
 
 from claimlens.ci.baseline import Baseline, accepted, baseline_path, environment_of
 from claimlens.ci.faults.count import ROOT, Count
-from claimlens.ci.faults.forked import PLUGINS, Forked
+from claimlens.ci.faults.forked import Forked
 from claimlens.ci.faults.sweeps import PLAIN, own_path, start
 from claimlens.ci.keeper import Keeper
+from claimlens.ci.selftests.processes import OWN_PLUGINS
 from claimlens.ci.selftests.records import comparison, record
 from claimlens.ci.store import RunFile
 from claimlens.circuits.record import ClaimRecord, PromptsRecord, packed
@@ -162,7 +163,7 @@ def _checkpoints(folder: Path, revisions: int) -> list[str]:
 
 def _alone(folder: Path, model: str, claims: Sequence[str]) -> None:
     """pytest itself, in a process of its own, on one model."""
-    command = [sys.executable, "-m", "pytest", *PLUGINS, *PLAIN, *claims]
+    command = [sys.executable, "-m", "pytest", *OWN_PLUGINS, *PLAIN, *claims]
     given = (f"--claims-model={model}", f"--claims-store={folder / 'single'}")
     with (folder / "single.log").open("ab") as log:
         code = subprocess.call([*command, *given], cwd=folder, env=own_path(), stdout=log)

@@ -21,9 +21,9 @@ from pathlib import Path
 
 from claimlens.ci.gate_plugin import CI
 from claimlens.ci.run_files import run_files
+from claimlens.ci.selftests.processes import OWN_PLUGINS
 
 STORE = "runs"
-PLUGINS = ("-p", "claimlens.fixtures.plugin", "-p", "claimlens.ci.plugin")
 COMMON = ("--import-mode=importlib", "--strict-markers", "-p", "no:cacheprovider", "--tb=short")
 PATIENCE = 600.0
 CLAIM = b'"type": "claim"'
@@ -55,7 +55,7 @@ class Forked:
     ) -> Forked:
         """Run pytest in `folder`; `first` is called in its process before it begins."""
         places = (f"--rootdir={folder}", "-c", os.devnull, f"--claims-store={folder / STORE}")
-        given = [*PLUGINS, *COMMON, *places, *options]
+        given = [*OWN_PLUGINS, *COMMON, *places, *options]
         fork = multiprocessing.get_context("fork")
         printed, prints = os.pipe()
         process = fork.Process(target=_run, args=(folder, given, first, env or {}, prints))

@@ -17,8 +17,9 @@ from rich.progress import track
 
 from claimlens.ci.faults import suite
 from claimlens.ci.faults.count import Count
-from claimlens.ci.faults.forked import CLAIM, PLUGINS
+from claimlens.ci.faults.forked import CLAIM
 from claimlens.ci.run_files import read_run, run_files
+from claimlens.ci.selftests.processes import OWN_PLUGINS
 from claimlens.circuits.record import ClaimRecord
 
 MISSING, OTHER, TWICE = "revisions not complete", "results that differ", "runs too many"
@@ -81,7 +82,7 @@ def start(
     sweep = ["sweep", "--models", listed.name, "--store", store, "--jobs", str(jobs), "--"]
     with (home / "sweep.log").open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "claimlens.ci.cli", *sweep, *PLUGINS, *given],
+            [sys.executable, "-m", "claimlens.ci.cli", *sweep, *OWN_PLUGINS, *given],
             cwd=home,
             env=own_path(),
             stdout=log,

@@ -67,18 +67,11 @@ def style_of(verdict: Word, expected: bool) -> str:
 def told(record: ClaimRecord) -> str:
     """`L2H0 0.41 [0.32, 0.5] >= 0.3, n=128`, or why there is no number."""
     head = f"{record.head} " if record.head else ""
-    comparison = deciding(record)
-    if comparison is None:
+    c = record.deciding
+    if c is None:
         return f"{head}{record.reason}"
-    c = comparison
     between = f"[{c.low:.3g}, {c.high:.3g}]"
     return f"{head}{c.value:.3g} {between} {c.relation} {c.threshold:g}, n={c.n}"
-
-
-def deciding(record: ClaimRecord) -> ComparisonRecord | None:
-    """The comparison that decides: the first that does not hold, else the first."""
-    failing = [c for c in record.comparisons if c.verdict != "holds"]
-    return next(iter(failing or record.comparisons), None)
 
 
 def margin(comparison: ComparisonRecord) -> float:

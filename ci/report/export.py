@@ -9,7 +9,7 @@ from typing import Any
 
 from claimlens.ci.plain_text import shown_line
 from claimlens.ci.report.cells import told
-from claimlens.ci.report.overview import Baselines, signs, topics
+from claimlens.ci.report.overview import Baselines, signs, topics, unmeasured
 from claimlens.ci.report.study import Result, Study
 
 SCHEMA = 1
@@ -60,20 +60,16 @@ def _markdown(study: Study, baselines: Baselines) -> Iterator[str]:
         yield f"| claim | {' | '.join(_text(model) for model in study.models)} |"
         yield "|---" * (1 + len(study.models)) + "|"
         for row in topic.rows:
-            cells = [f"{c.sign} {c.count} {m}".strip() if c else "" for c, m in _pairs(row)]
+            pairs = zip(row.cells, row.margins, strict=True)
+            cells = [f"{c.sign} {c.count} {m}".strip() if c else "" for c, m in pairs]
             yield f"| {_text(row.claim)} | {' | '.join(cells)} |"
-    missing = [r for r in study.results() if r.record.verdict == "not measured"]
-    if missing:
+    if missing := unmeasured(study):
         yield ""
         yield "## Not measured"
         yield ""
         for result in missing:
             where = f"{result.record.key} on {result.record.model_name}"
             yield f"- {_text(where)}: {_text(told(result.record))}"
-
-
-def _pairs(row: Any) -> Iterator[tuple[Any, str]]:
-    yield from zip(row.cells, row.margins, strict=True)
 
 
 def _text(text: str) -> str:

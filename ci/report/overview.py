@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from claimlens.ci.baseline import Baseline
 from claimlens.ci.outcomes import outcome_of
-from claimlens.ci.report.cells import SIGNS, Cell, deciding, margin
+from claimlens.ci.report.cells import SIGNS, Cell, margin
 from claimlens.ci.report.names import page_of
 from claimlens.ci.report.study import Result, Study
 from claimlens.circuits.record import WORDS, ClaimRecord
@@ -100,7 +100,7 @@ def _row(study: Study, claim: str, baselines: Baselines) -> Row:
 
 def _least_margin(results: Sequence[Result]) -> str:
     """The smallest distance to the threshold on the claimed side, where there are numbers."""
-    compared = [c for result in results if (c := deciding(result.record)) is not None]
+    compared = [c for result in results if (c := result.record.deciding) is not None]
     return f"{min(margin(c) for c in compared):+.2g}" if compared else ""
 
 

@@ -19,10 +19,12 @@ from claimlens.ci.report.claim_page import sections, styles
 from claimlens.ci.report.export import as_json, markdown
 from claimlens.ci.report.names import FOLDER, page_of
 from claimlens.ci.report.overview import Baselines
-from claimlens.ci.report.study import Study
+from claimlens.ci.report.study import Result, Study
 from claimlens.ci.whole_file import write_whole
 
 MANIFEST = ".pages.json"
+MAKING = (Path(__file__).parent, Path(theme.__file__).parent)
+"""Where the code and the templates of pages and of their figures are."""
 LONGEST = 2000
 """Characters of a text that a page shows."""
 
@@ -75,11 +77,11 @@ def _pages(study: Study, baselines: Baselines) -> Iterator[Page]:
         yield page_of(claim), past, lambda claim=claim: _claim(study, claim)  # type: ignore[misc]
 
 
-def _all(study: Study, claim: str) -> list[Any]:
+def _all(study: Study, claim: str) -> list[Result]:
     return [result for found in study.now[claim].values() for result in found]
 
 
-def _of(result: Any) -> Any:
+def _of(result: Result) -> list[Any]:
     return [result.run.id, result.record.to_json()]
 
 
@@ -136,9 +138,10 @@ def templates() -> Environment:
 def _code() -> str:
     """A digest of what makes pages of data: other templates make other pages."""
     sha = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.rglob("*")):
-        if path.suffix in (".py", ".jinja"):
-            sha.update(path.read_bytes())
+    for folder in MAKING:
+        for path in sorted(folder.rglob("*")):
+            if path.suffix in (".py", ".jinja"):
+                sha.update(path.read_bytes())
     return sha.hexdigest()
 
 

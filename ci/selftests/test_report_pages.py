@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from claimlens.ci import cli
 from claimlens.ci.baseline import Baseline, accepted, baseline_path
+from claimlens.ci.report import pages as pages_module
 from claimlens.ci.report.make import make_report
 from claimlens.ci.report.names import page_of
 from claimlens.ci.report.pages import write_report
@@ -98,6 +100,20 @@ def test_only_what_changed_is_written(tmp_path: Path) -> None:
     assert not (tmp_path / page_of("ioi/b")).exists()
     (tmp_path / page_of("ioi/a")).unlink()
     assert write_report(tmp_path, Study.of([run(finding("ioi/a"))]), {}).written == 1
+
+
+@pytest.mark.parametrize("folder", range(len(pages_module.MAKING)))
+def test_pages_of_other_code_are_made_anew(
+    folder: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the report's and of the figures': a page drawn by older code would stay as it is."""
+    write_report(tmp_path / "out", Study.of([run(finding())]), {})
+    copied = [shutil.copytree(f, tmp_path / str(n)) for n, f in enumerate(pages_module.MAKING)]
+    (copied[folder] / "new.py").write_text("# another")
+    monkeypatch.setattr(pages_module, "MAKING", copied)
+    pages_module._code.cache_clear()
+    assert write_report(tmp_path / "out", Study.of([run(finding())]), {}).kept == 0
+    pages_module._code.cache_clear()
 
 
 @pytest.mark.parametrize("manifest", ["{", "[]", '{"../../etc": "x"}', '{"claims/../x.html": "y"}'])
