@@ -187,9 +187,10 @@ def test_one_new_head_stands_for_one_that_is_lost() -> None:
 
 
 @pytest.mark.parametrize("turned", [False, True])
-def test_as_many_findings_as_possible_find_their_new_head(turned: bool) -> None:
-    """The stronger of two new heads could stand for either of the two that are lost."""
-    strong, weak = measured("holds", 1.0), measured("holds", 0.7)
+@pytest.mark.parametrize("less", [0.7, 0.97])
+def test_as_many_findings_as_possible_find_their_likest_head(turned: bool, less: float) -> None:
+    """The stronger of two new heads could stand for either that is lost; or both for both."""
+    strong, weak = measured("holds", 1.0), measured("holds", less)
     lost = [replace(strong, head="L9H9"), replace(weak, head="L9H6")]
     gone = [replace(measured("refuted", 0.2), head=r.head) for r in lost]
     there = [replace(strong, head="L9H1"), replace(weak, head="L9H2")]
