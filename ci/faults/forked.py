@@ -130,7 +130,12 @@ def _run(
     prints: int,
 ) -> None:
     import pytest
+    import torch
+    from xdist import plugin as xdist  # type: ignore[import-untyped]  # it has no types
 
+    # xdist's workers get what this list was when the process that was forked began
+    xdist._sys_path[:] = sys.path
+    torch.set_num_threads(1)  # the threads of the process that was forked are not there any more
     os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.dup2(prints, 1)

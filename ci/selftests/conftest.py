@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,15 @@ def clone_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     site = tmp_path_factory.mktemp("site")
     (site / "claimlens").symlink_to(ROOT)
     return site
+
+
+@pytest.fixture(scope="session")
+def found_by_all(clone_site: Path) -> Iterator[None]:
+    """`claimlens` is the clone in every process that these tests start, whoever starts it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(clone_site)
+        patch.setenv("PYTHONPATH", str(clone_site), prepend=os.pathsep)
+        yield
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ TINY: dict[str, Part] = {
 
 
 @pytest.fixture(scope="module", autouse=True)
-def imported() -> None:
+def imported(found_by_all: None) -> None:
     import_all()
 
 

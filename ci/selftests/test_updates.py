@@ -29,7 +29,7 @@ SEED = 0
 
 
 @pytest.fixture(scope="module")
-def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def begun(tmp_path_factory: pytest.TempPathFactory, found_by_all: None) -> Path:
     """A folder with a copy of the shipped model, its baseline, and its run."""
     import_all()
     return model_updates.begin(tmp_path_factory.mktemp("updates") / "begun", SEED)
