@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from claimlens.circuits.kernels.induction import head_scores as head_scores
     from claimlens.circuits.kernels.induction import label_scores as label_scores
     from claimlens.circuits.kernels.induction import stripe as stripe
+    from claimlens.circuits.kernels.input_attribution import input_attribution as input_attribution
     from claimlens.circuits.kernels.knockout import Node as Node
     from claimlens.circuits.kernels.knockout import isolate as isolate
     from claimlens.circuits.kernels.knockout import knockout as knockout
@@ -195,6 +196,7 @@ _HOME = {
     "head_scores": "kernels.induction",
     "label_scores": "kernels.induction",
     "stripe": "kernels.induction",
+    "input_attribution": "kernels.input_attribution",
     "Node": "kernels.knockout",
     "isolate": "kernels.knockout",
     "knockout": "kernels.knockout",

@@ -23,6 +23,8 @@ Word = Literal["holds", "refuted", "undecided", "not specific", "not measured", 
 """The verdicts of a claim."""
 WORDS: tuple[Word, ...] = get_args(Word)
 SCHEMA = 2
+SHOWN = 5
+"""Prompts at each end, the weakest and the strongest, that a reader is shown."""
 AS_ASKED = "hooks: as asked"
 """The way of a sweep that was to go by hooks."""
 
@@ -77,6 +79,37 @@ class ComparisonRecord:
     values: str = ""
     denominators: str = ""
 
+    @property
+    def by_prompt(self) -> Float[ndarray, " prompt"]:
+        """Each prompt's value; of a ratio its own, 0 where its denominator is 0."""
+        values = unpacked(self.values)
+        if not self.denominators:
+            return values
+        below = unpacked(self.denominators)
+        found: Float[ndarray, " prompt"] = np.zeros_like(values)
+        np.divide(values, below, out=found, where=below != 0)
+        return found
+
+    @property
+    def weakest_first(self) -> list[int]:
+        """The places of the prompts, those first that speak most against the claim."""
+        order: list[int] = np.argsort(self.by_prompt, kind="stable").tolist()
+        return order[::-1] if self.relation in ("<=", "<") else order
+
+
+@dataclass(slots=True)
+class TokenScores:
+    """What the tokens of a few prompts weigh: `what` says by which measure, `unit` in what.
+
+    `tokens` has the tokens of each prompt by its id, `scores` a number for each. Where nothing was
+    measured there are none, and `what` says why.
+    """
+
+    what: str
+    unit: str = ""
+    tokens: dict[str, list[str]] = field(default_factory=dict)
+    scores: dict[str, list[float]] = field(default_factory=dict)
+
 
 @dataclass(slots=True)
 class ControlRecord:
@@ -97,6 +130,7 @@ class ClaimRecord:
     """The outcome of one claim for one model (and one head).
 
     `engine` maps each sweep to the way that it was measured: "engine", or "hooks: why".
+    `head_values` has the first value of the claim's head, and of each that was tried in its stead.
     """
 
     claim: str
@@ -116,6 +150,8 @@ class ClaimRecord:
     controls_note: str = ""
     rank: int | None = None
     rank_of: int | None = None
+    head_values: dict[str, float] = field(default_factory=dict)
+    token_scores: TokenScores | None = None
     prompts: list[dict[str, Any]] = field(default_factory=list)
     checkpoints: list[dict[str, Any]] = field(default_factory=list)
     figures: list[dict[str, Any]] = field(default_factory=list)
@@ -178,7 +214,20 @@ class ClaimRecord:
         controls: Any = data.get("controls", [])
         found.comparisons = [read(ComparisonRecord, c, "comparison") for c in comparisons]
         found.controls = [read(ControlRecord, c, "control") for c in controls]
+        if data.get("token_scores") is not None:
+            found.token_scores = _token_scores(data["token_scores"])
         return found
+
+
+def _token_scores(data: Any) -> TokenScores:
+    """Read them; raises ValueError where a prompt has another number of tokens than of scores."""
+    found = read(TokenScores, data, "token scores")
+    lengths = [{id: len(each) for id, each in of.items()} for of in (found.tokens, found.scores)]
+    if lengths[0] != lengths[1]:
+        raise ValueError("not a token scores record: tokens and scores differ in number")
+    if not all(type(x) in (int, float) for each in found.scores.values() for x in each):
+        raise ValueError("not a token scores record: a score is no number")
+    return found
 
 
 def source_digest(function: Callable[..., Any]) -> str:

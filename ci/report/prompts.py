@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from jaxtyping import Float
-from numpy import ndarray
-
 from claimlens.ci.run_files import StoredRun
 from claimlens.circuits.figures import Histogram
-from claimlens.circuits.record import ComparisonRecord, unpacked
+from claimlens.circuits.record import SHOWN, ComparisonRecord
 
-SHOWN, FEWEST = 5, 8
-"""Prompts at each end; values that make a distribution, at least."""
+FEWEST = 8
+"""Values that make a distribution, at least."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +35,10 @@ class Spread:
         prompts = run.prompts.get(comparison.prompts)
         if prompts is None or not comparison.values:
             return None
-        values = _ratios(comparison)
+        values = comparison.by_prompt
         if len(values) != len(prompts.ids):
             return None
-        order = np.argsort(values, kind="stable")
-        if comparison.relation in ("<=", "<"):
-            order = order[::-1]
+        order = comparison.weakest_first
         found = [Prompt(prompts.ids[i], prompts.texts[i], float(values[i])) for i in order]
         return cls(found, comparison.unit)
 
@@ -65,14 +59,3 @@ class Spread:
         if len(values) < FEWEST or min(values) == max(values):
             return None
         return Histogram("Over prompts", self.unit, values)
-
-
-def _ratios(comparison: ComparisonRecord) -> Float[ndarray, " prompt"]:
-    """Each prompt's value; of a ratio its own, where its denominator is not 0."""
-    values = unpacked(comparison.values)
-    if not comparison.denominators:
-        return values
-    below = unpacked(comparison.denominators)
-    found: Float[ndarray, " prompt"] = np.zeros_like(values)
-    np.divide(values, below, out=found, where=below != 0)
-    return found

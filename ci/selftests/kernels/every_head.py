@@ -25,6 +25,7 @@ from claimlens.circuits.kernels.generate import continue_text, generate
 from claimlens.circuits.kernels.hooked import replaced, run_module, zeroed
 from claimlens.circuits.kernels.incompleteness import incomplete_subset
 from claimlens.circuits.kernels.induction import head_pattern, head_scores
+from claimlens.circuits.kernels.input_attribution import input_attribution
 from claimlens.circuits.kernels.knockout import Node, isolate, knockout
 from claimlens.circuits.kernels.next_tokens import top_tokens
 from claimlens.circuits.kernels.padding import padding_gap
@@ -192,6 +193,17 @@ def screened(case: Case) -> None:
         agree(exact, whole - logit_diff(m, case.clean), 0.0)
 
 
+def hanging_on_tokens(case: Case) -> None:
+    """Gradient times input of the raw model, whose embeddings are given to it."""
+    raw, p = architectures.raw(case.name), case.clean
+    embedded = raw.get_input_embeddings()(p.tokens).detach().requires_grad_()
+    logits = raw(inputs_embeds=embedded).logits[case.end(p)]
+    difference = [logits.gather(1, ids[:, None]).sum() for ids in answer_tokens(p)]
+    (slope,) = torch.autograd.grad(difference[0] - difference[1], [embedded])
+    expected = (embedded.detach() * slope).sum(-1)
+    agree(input_attribution(case.model, p), expected, ROUNDING * float(expected.abs().max()))
+
+
 def residual_stream(case: Case) -> None:
     clean, corrupted = case.swapped.clean, case.swapped.corrupted
     assert corrupted is not None
@@ -273,6 +285,7 @@ CHECKS: dict[Check, str] = {
     circuits: "incomplete_subset completeness_gap faithfulness_gap minimality_gap",
     signals: "signal_coefficients",
     screened: "screen_heads",
+    hanging_on_tokens: "input_attribution",
     residual_stream: "patch_residual zero_region",
     query_sweep: "sweep query_grid attention_readouts",
     sources: "source_effect source_effects",

@@ -58,6 +58,7 @@ BROKEN = {
     "circuits": "faithfulness_gap minimality_gap incomplete_subset knockout",
     "signals": "signal_coefficients",
     "screened": "attribution_patching screen_heads",
+    "hanging_on_tokens": "input_attribution",
     "residual_stream": "zero_region patch_residual",
     "query_sweep": "sweep inject",
     "sources": "source_effect source_effects",
