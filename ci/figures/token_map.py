@@ -51,13 +51,14 @@ def _frame(figure: TokenMap, name: str, largest: float) -> Frame:
     return Frame(
         words.visible(name, 60),
         [
-            [_cell(text, value, largest, figure.unit) for text, value in zip(*row, strict=True)]
+            [cell_of(text, value, largest, figure.unit) for text, value in zip(*row, strict=True)]
             for row in rows
         ],
     )
 
 
-def _cell(text: str, value: float, largest: float, unit: str) -> Cell:
+def cell_of(text: str, value: float, largest: float, unit: str) -> Cell:
+    """A token, coloured by its value on a scale that ends at `largest` on either side."""
     whole = words.visible(text, LONGEST_HINT)
     hint = f"{whole}: {words.number(value)} {unit}"
     return Cell(words.token(text, LONGEST_TOKEN), theme.level(value, largest), hint)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from claimlens.ci.figures import theme
 from claimlens.ci.figures.draw import draw
 from claimlens.ci.figures.drawing import Drawing
 from claimlens.ci.outcomes import outcome_of, rerun
 from claimlens.ci.report.cells import SIGNS, gravest, margin, style_of
+from claimlens.ci.report.colored import Colored
 from claimlens.ci.report.interval import IntervalPicture
 from claimlens.ci.report.names import anchor_of
 from claimlens.ci.report.prompts import Spread
@@ -42,6 +44,7 @@ class Section:
     style: str
     command: str
     measured: Sequence[Measured]
+    colored: Colored
     figures: Sequence[Drawing]
     history: Sequence[Result]
     started: str
@@ -65,8 +68,9 @@ def sections(study: Study, claim: str) -> list[Section]:
 
 def styles(found: Sequence[Section]) -> str:
     """What the figures of a page need in its head, each once."""
-    drawings = [d for section in found for d in section.figures]
-    return "".join(dict.fromkeys(d.style for d in drawings if d.style))
+    drawings = [d.style for section in found for d in section.figures if d.style]
+    tokens = [theme.levels()] if any(section.colored.prompts for section in found) else []
+    return "".join(dict.fromkeys(drawings + tokens))
 
 
 def _section(study: Study, result: Result, id: str) -> Section:
@@ -84,6 +88,7 @@ def _section(study: Study, result: Result, id: str) -> Section:
         style=style_of(word, expected),
         command=rerun(record),
         measured=[_measured(c, result, f"{id}-c{n}") for n, c in enumerate(record.comparisons)],
+        colored=Colored.of(record.token_scores),
         figures=figures,
         history=study.past(result),
         started=result.started,

@@ -106,6 +106,9 @@ def test_a_claim_that_holds_has_had_its_controls(run: Run) -> None:
         (heads,) = [c for c in record.controls if c.argument == "head"]
         assert set(heads.verdicts) == {"L1H0", "L1H1", "L2H0", "L2H1"}
         assert (record.rank, record.rank_of) == (1, 5)
+        assert set(record.head_values) == {record.head, *heads.verdicts}
+        assert record.head_values[record.head or ""] == record.comparisons[0].value
+        assert max(record.head_values, key=record.head_values.__getitem__) == record.head
 
 
 def test_the_worst_prompts_of_a_refuted_claim_are_shown(run: Run) -> None:
