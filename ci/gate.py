@@ -57,7 +57,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Finding:
-    """What became of one claim."""
+    """What became of one claim; of one that moved, `there` is the head that it holds of now."""
 
     key: str
     outcome: Outcome
@@ -65,6 +65,7 @@ class Finding:
     new: str
     reason: str = ""
     changes: tuple[Change, ...] = field(default_factory=tuple)
+    there: str = ""
 
     @property
     def decision(self) -> Decision:

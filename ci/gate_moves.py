@@ -44,7 +44,8 @@ def moved(findings: Sequence[Finding], anew: Measured, old: Measured) -> list[Fi
 
 
 def _moved(finding: Finding, there: ClaimRecord) -> Finding:
-    return replace(finding, outcome="moved", reason=_where(there, finding))
+    reason = _where(there, finding)
+    return replace(finding, outcome="moved", reason=reason, there=there.head or "")
 
 
 def _matched(

@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from claimlens.ci.baseline import BadBaseline, Baseline, environment_of
+from claimlens.ci.baseline import BadBaseline, Baseline
 from claimlens.ci.collecting import nothing_collected
 from claimlens.ci.gate import Decision, Finding, Measured, decide, judge, not_comparable
 from claimlens.ci.gate_moves import is_lost, moved
 from claimlens.ci.measuring_again import Again, NotAgain
 from claimlens.ci.model_names import is_hash, is_local
 from claimlens.ci.run_files import NoRun, StoredRun, lines_of, read_run, run_files
+from claimlens.ci.sides import TRIED, accepted_in, is_accepted, tried_in, with_heads
 from claimlens.circuits.record import ClaimRecord, PromptsRecord
 
 Say = Callable[[str], None]
@@ -68,11 +69,8 @@ class Gate:
         if revision == baseline.revision:
             return new
         for run in self._stored(baseline):
-            found = [r for r in run.records if _is(r, baseline)]
-            names = {r.model_name for r in found}
-            needed = {key for key, claim in baseline.claims.items() if claim.values}
-            if len(names) == 1 and {r.key for r in found} >= needed:
-                return Measured.of(found, run.prompts, names.pop())
+            if found := accepted_in(run, baseline):
+                return found
         name = self.old_model or _revision_of(model, baseline.revision)
         if not name:
             self.say(
@@ -86,11 +84,11 @@ class Gate:
         except NotAgain as error:
             self.say(f"gate: {error}")
             return None
-        found = [r for r in run.records if _is(r, baseline)]
-        if not found:
+        own = [record for record in run.records if is_accepted(record, baseline)]
+        if not own:
             self.say(f"gate: {name} is not the accepted model {baseline.revision[:19]}")
             return None
-        return Measured.of(found, run.prompts, name)
+        return Measured.of(own, run.prompts, name)
 
     def _stored(self, baseline: Baseline) -> Iterator[StoredRun]:
         """Runs that may hold the accepted model's values: the baseline's own, then the newest."""
@@ -108,34 +106,23 @@ class Gate:
         """Findings that no longer hold may hold elsewhere, if heads found anew play the roles."""
         if old is None:
             return list(findings)
-        headed = {key: record for key, record in new.records.items() if record.head}
-        findings = moved(findings, Measured(headed, new.prompts), old)
+        findings = moved(findings, with_heads(new), old)
         lost = [f for f in findings if is_lost(f) and f.key in new.records]
         if not lost:
             return list(findings)
         self.say(f"gate: measuring {len(lost)} findings that are lost on heads found anew")
         nodes = sorted({_function(new.records[f.key]) for f in lost})
         try:
-            run = self.again.measure(f"{model}:candidates", nodes)
+            run = self.again.measure(f"{model}{TRIED}", nodes)
         except NotAgain as error:
             self.say(f"gate: {error}")
             return list(findings)
-        return moved(findings, Measured(_by_node(run), run.prompts), old)
-
-
-def _by_node(run: StoredRun) -> dict[str, ClaimRecord]:
-    return {record.nodeid: record for record in run.records}
+        return moved(findings, tried_in(run), old)
 
 
 def _function(record: ClaimRecord) -> str:
     """The name of a claim's test function."""
     return record.nodeid.partition("[")[0].rpartition("::")[2]
-
-
-def _is(record: ClaimRecord, baseline: Baseline) -> bool:
-    """Whether it was measured on the accepted weights, as they were then."""
-    same = record.model.get("revision") == baseline.revision
-    return same and environment_of(record.model) == baseline.environment
 
 
 def _revision_of(model: str, revision: str) -> str:

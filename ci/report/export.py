@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from math import isfinite
 from typing import Any
 
+from claimlens.ci.gate_run import Result as Gated
 from claimlens.ci.plain_text import shown_line
 from claimlens.ci.report.cells import told
+from claimlens.ci.report.gate_page import sentence
 from claimlens.ci.report.overview import Baselines, signs, topics, unmeasured
 from claimlens.ci.report.study import Result, Study
 
@@ -18,19 +22,30 @@ LEFT_OUT = ("values", "denominators", "prompts")
 """What a run file holds of each comparison and programs rarely want: thousands of numbers."""
 
 
-def as_json(study: Study) -> str:
+def as_json(study: Study, gated: Sequence[Gated] = ()) -> str:
     """Every result of now: schema 1 has `models`, and `results`, each a claim's record.
 
     A result is what the run file holds, without the values of single prompts and without figures;
-    `run` and `started` say where it comes from.
+    `run` and `started` say where it comes from. `compared` has, for each model with a baseline, the
+    decision and what became of each finding.
     """
     data = {
         "schema": SCHEMA,
         "models": list(study.models),
         "faults": list(study.faults),
         "results": [_result(result) for result in study.results()],
+        "compared": [_compared(result) for result in gated],
     }
     return json.dumps(data, indent=1, allow_nan=False) + "\n"
+
+
+def _compared(result: Gated) -> dict[str, Any]:
+    """JSON has no infinite numbers: an interval that reaches so far has no end."""
+    data = asdict(result)
+    for change in (change for finding in data["findings"] for change in finding["changes"]):
+        for end in ("low", "high"):
+            change[end] = change[end] if isfinite(change[end]) else None
+    return {**data, "decision": result.decision.name.lower()}
 
 
 def _result(result: Result) -> dict[str, Any]:
@@ -42,9 +57,21 @@ def _result(result: Result) -> dict[str, Any]:
     return {"run": result.run.id, "started": result.started, **record}
 
 
-def markdown(study: Study, baselines: Baselines) -> str:
-    """A table for each topic, and what was not measured."""
-    return "\n".join(_markdown(study, baselines)) + "\n"
+def markdown(study: Study, baselines: Baselines, gated: Sequence[Gated] = ()) -> str:
+    """What became of findings, a table for each topic, and what was not measured."""
+    return "\n".join((*_gates(gated), *_markdown(study, baselines))) + "\n"
+
+
+def _gates(gated: Sequence[Gated]) -> Iterator[str]:
+    """What is not as it was, of each model that has a baseline."""
+    for result in gated:
+        yield f"# {_text(sentence(result))}"
+        yield ""
+        for finding in result.findings:
+            if finding.outcome != "unchanged":
+                because = f": {finding.reason}" if finding.reason else ""
+                yield f"- **{finding.outcome}** {_text(finding.key + because)}"
+        yield ""
 
 
 def _markdown(study: Study, baselines: Baselines) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from claimlens.ci.report.line_scale import LineScale
 from claimlens.circuits.record import ComparisonRecord
 
 WIDTH, LEFT, RIGHT = 420.0, 12.0, 408.0
@@ -24,15 +25,12 @@ class IntervalPicture:
     def of(cls, comparison: ComparisonRecord) -> IntervalPicture:
         """On a scale that holds the interval and the threshold, with some room."""
         c = comparison
-        least, most = min(c.low, c.value, c.threshold), max(c.high, c.value, c.threshold)
-        room = (most - least) * 0.1 or abs(most) * 0.1 or 1.0
-        least, most = least - room, most + room
-
-        def place(x: float) -> float:
-            return round(LEFT + (x - least) / (most - least) * (RIGHT - LEFT), 2)
-
-        threshold = place(c.threshold)
-        right = c.relation in (">=", ">")
-        side = (threshold, RIGHT - threshold) if right else (LEFT, threshold - LEFT)
-        ends = (f"{least:.3g}", f"{most:.3g}")
-        return cls(place(c.value), place(c.low), place(c.high), threshold, side, ends)
+        scale = LineScale.over((c.low, c.value, c.high, c.threshold), LEFT, RIGHT)
+        return cls(
+            scale(c.value),
+            scale(c.low),
+            scale(c.high),
+            scale(c.threshold),
+            scale.side(c.threshold, c.relation),
+            (f"{scale.least:.3g}", f"{scale.most:.3g}"),
+        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.resources import files
@@ -14,8 +14,10 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from claimlens.ci.figures import theme, words
-from claimlens.ci.report import overview
+from claimlens.ci.gate_run import Result as Gated
+from claimlens.ci.report import gate_page, overview
 from claimlens.ci.report.claim_page import sections, styles
+from claimlens.ci.report.compared import compared
 from claimlens.ci.report.export import as_json, markdown
 from claimlens.ci.report.names import FOLDER, page_of
 from claimlens.ci.report.overview import Baselines
@@ -69,9 +71,13 @@ Page = tuple[str, Any, Callable[[], str]]
 def _pages(study: Study, baselines: Baselines) -> Iterator[Page]:
     """The file of each page, what it is made of, and how."""
     whole = [[_of(r) for r in study.results()], study.models, study.faults, _accepted(baselines)]
-    yield "index.html", whole, lambda: _overview(study, baselines)
-    yield "report.json", whole, lambda: as_json(study)
-    yield "report.md", whole, lambda: markdown(study, baselines)
+    results = compared(study, baselines)
+    found = [whole, [asdict(result) for result in results]]
+    yield "index.html", found, lambda: _overview(study, baselines, results)
+    yield "report.json", found, lambda: as_json(study, results)
+    yield "report.md", found, lambda: markdown(study, baselines, results)
+    if results:
+        yield gate_page.PAGE, found, lambda: _gate(study, results)
     for claim in study.now:
         past = [[_of(r) for r in study.past(now)] for now in _all(study, claim)]
         yield page_of(claim), past, lambda claim=claim: _claim(study, claim)  # type: ignore[misc]
@@ -89,9 +95,19 @@ def _accepted(baselines: Baselines) -> Any:
     return {model: asdict(baseline) for model, baseline in sorted(baselines.items())}
 
 
-def _overview(study: Study, baselines: Baselines) -> str:
+def _gate(study: Study, results: Sequence[Gated]) -> str:
+    return _render(
+        "gate.html.jinja",
+        compared=gate_page.comparisons(study, results),
+        signs=overview.signs(),
+        figure_style="",
+    )
+
+
+def _overview(study: Study, baselines: Baselines, results: Sequence[Gated]) -> str:
     return _render(
         "overview.html.jinja",
+        gates=gate_page.summaries(results),
         topics=overview.topics(study, baselines),
         models=study.models,
         unmeasured=overview.unmeasured(study),
@@ -163,4 +179,6 @@ def _manifest(folder: Path) -> dict[str, str]:
 def _is_page(name: str) -> bool:
     """Whether a name of the manifest is one of ours: nothing else is removed."""
     folder, slash, file = name.partition("/")
+    if name == gate_page.PAGE:
+        return True
     return folder == FOLDER and bool(slash) and "/" not in file and file.endswith(".html")

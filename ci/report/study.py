@@ -6,9 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from claimlens.ci.run_files import StoredRun
+from claimlens.ci.sides import TRIED
 from claimlens.circuits.record import ClaimRecord
-
-TRIED = ":candidates"
 
 
 @dataclass(frozen=True)
@@ -41,6 +40,7 @@ class Study:
     now: dict[str, dict[str, list[Result]]]
     history: dict[tuple[str, str], list[Result]]
     faults: tuple[str, ...] = field(default_factory=tuple)
+    runs: tuple[StoredRun, ...] = field(default_factory=tuple)
 
     @classmethod
     def of(cls, runs: Sequence[StoredRun], faults: Iterable[str] = ()) -> Study:
@@ -61,7 +61,7 @@ class Study:
             last = results[-1]
             if last.revision in ("", newest[model]):
                 now.setdefault(last.record.claim, {}).setdefault(model, []).append(last)
-        return cls(tuple(newest), dict(sorted(now.items())), history, tuple(faults))
+        return cls(tuple(newest), dict(sorted(now.items())), history, tuple(faults), tuple(runs))
 
     def past(self, result: Result) -> list[Result]:
         """Every result of the same claim, model and head, oldest first."""

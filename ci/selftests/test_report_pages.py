@@ -158,7 +158,7 @@ def test_the_command_writes_a_store(tmp_path: Path, capsys: pytest.CaptureFixtur
     Baseline("default", "r", "x", {}, [], {known.key: accepted(known, "d", "r")}).save(path)
     given = ["--store", str(tmp_path / "runs"), "--baselines", str(tmp_path / "baselines")]
     assert cli.main(["report", str(tmp_path / "out"), *given]) == 0
-    assert f"report: {tmp_path}/out/index.html (5 files written" in capsys.readouterr().out
+    assert f"report: {tmp_path}/out/index.html (6 files written" in capsys.readouterr().out
     shown = Page((tmp_path / "out" / "index.html").read_text()).text
     assert "was holds" in shown
     assert "is no run file, or its header is damaged" in shown
