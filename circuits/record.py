@@ -9,6 +9,7 @@ import base64
 import binascii
 import hashlib
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Self, get_args
@@ -130,6 +131,7 @@ class ClaimRecord:
     """The outcome of one claim for one model (and one head).
 
     `engine` maps each sweep to the way that it was measured: "engine", or "hooks: why".
+    `finding` is the id of the published figure that it cites, `code` its source.
     `head_values` has the first value of the claim's head, and of each that was tried in its stead.
     """
 
@@ -159,6 +161,8 @@ class ClaimRecord:
     engine: dict[str, str] = field(default_factory=dict)
     memory: str = ""
     caveat: str = ""
+    finding: str = ""
+    code: str = ""
     looks: int = 0
     seed: int = 0
     claim_version: int = 1
@@ -210,6 +214,7 @@ class ClaimRecord:
         if data["verdict"] not in WORDS:
             raise ValueError(f"not a claim record: no verdict {data['verdict']!r}")
         found = cls(**data)
+        found.code = sys.intern(found.code)  # the same for all its models and heads
         comparisons: Any = data.get("comparisons", [])
         controls: Any = data.get("controls", [])
         found.comparisons = [read(ComparisonRecord, c, "comparison") for c in comparisons]

@@ -21,6 +21,7 @@ from claimlens.ci.report.compared import compared
 from claimlens.ci.report.export import as_json, markdown
 from claimlens.ci.report.names import FOLDER, page_of
 from claimlens.ci.report.overview import Baselines
+from claimlens.ci.report.published import published
 from claimlens.ci.report.study import Result, Study
 from claimlens.ci.whole_file import write_whole
 
@@ -29,6 +30,7 @@ MAKING = (Path(__file__).parent, Path(theme.__file__).parent)
 """Where the code and the templates of pages and of their figures are."""
 LONGEST = 2000
 """Characters of a text that a page shows."""
+LONGEST_CODE = 20_000
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,7 @@ def _claim(study: Study, claim: str) -> str:
         claim=claim,
         sections=found,
         first=found[0].record,
+        published=published(found[0].record),
         signs=overview.signs(),
         figure_style=styles(found),
     )
@@ -146,8 +149,15 @@ def templates() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["shown"] = lambda text, most=LONGEST: words.visible(str(text), most)
+    environment.filters["code"] = _code_of
     environment.filters["number"] = lambda value: f"{value:.4g}"
     return environment
+
+
+def _code_of(text: str) -> str:
+    """Line by line, so that its newlines stay what they are."""
+    lines = text[:LONGEST_CODE].split("\n")
+    return "\n".join(words.visible(line) for line in lines)
 
 
 @cache

@@ -14,9 +14,11 @@ from claimlens.ci.report.interval import LEFT, RIGHT, IntervalPicture
 from claimlens.ci.report.names import page_of
 from claimlens.ci.report.overview import topics
 from claimlens.ci.report.prompts import Spread
+from claimlens.ci.report.published import published
 from claimlens.ci.report.study import Result, Study
 from claimlens.ci.selftests.records import comparison, record
 from claimlens.ci.selftests.report_samples import N, Page, finding, run, written
+from claimlens.circuits.findings import all_findings
 from claimlens.circuits.record import WORDS, Word
 
 
@@ -150,3 +152,31 @@ def test_a_page_of_a_claim_tells_all_of_it(tmp_path: Path) -> None:
         "First without it after it held: the run of 2026-01-02", "--claims-model default", "Drawn",
     ):  # fmt: skip
         assert told in page.text, told
+
+
+@pytest.mark.parametrize(
+    ("cited", "told"),
+    [
+        ("demo/ioi-logit-diff-clean", "4.276 logits in gpt2"),
+        ("demo/resid-pre-patching", "1.0, 0.998, 0.998"),
+        ("demo/induction-heads", "5.5: 0.929, 6.9: 0.918"),
+        ("", ""),
+        ("gone/since", ""),
+    ],
+)
+def test_the_published_figure_is_told(cited: str, told: str) -> None:
+    found = published(finding(finding=cited))
+    assert found.startswith(told)
+    assert bool(found) == bool(told)
+
+
+@pytest.mark.parametrize("cited", all_findings())
+def test_every_published_figure_fits_a_line(cited: str) -> None:
+    assert 0 < len(published(finding(finding=cited))) < 400
+
+
+def test_a_claims_code_is_shown_as_it_is_written(tmp_path: Path) -> None:
+    code = 'def test_x(model):\n    """It holds."""\n    assert 1 < 2  # <b>\n'
+    folder = written(tmp_path, run(finding(code=code)))
+    page = Page((folder / page_of("ioi/x")).read_text())
+    assert code in page.text
