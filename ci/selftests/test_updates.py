@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from claimlens.ci.baseline import Baseline
 from claimlens.ci.faults import model_updates
 from claimlens.ci.faults.count import Count
 from claimlens.ci.faults.forked import STORE, Forked, import_all
@@ -22,6 +23,8 @@ from claimlens.ci.faults.model_updates import (
     OTHER,
     REFUSED,
 )
+from claimlens.ci.report.compared import compared
+from claimlens.ci.report.study import Study
 from claimlens.ci.run_files import read_run, run_files
 from claimlens.fixtures.names import DEFAULT_DIRECTORY
 
@@ -42,6 +45,16 @@ def test_an_update_has_the_outcome_that_it_must(name: str, begun: Path) -> None:
     count.must_not(FALSE, MISSED, OTHER)
     model_updates.judge(count, CASES[name], code, output)
     assert count.passed, output
+    assert told_by_the_store(begun) == sorted(FOUND.findall(output))
+
+
+def told_by_the_store(home: Path) -> list[tuple[str, str]]:
+    """What the report makes of the same runs, measuring nothing: outcome and finding."""
+    runs = [read_run(path) for path in run_files(home / STORE)]
+    baseline = Baseline.of(home / "baselines", "./model")
+    results = compared(Study.of(runs), {"./model": baseline})
+    found = [(f.outcome, f.key) for result in results for f in result.findings]
+    return sorted(each for each in found if each[0] != "unchanged")
 
 
 def test_two_gates_at_once_say_what_one_says(begun: Path, tmp_path: Path) -> None:
