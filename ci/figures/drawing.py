@@ -18,7 +18,7 @@ MARGIN = 12
 
 @dataclass(frozen=True)
 class Drawing:
-    """`body` goes into a page as it is; an HTML one needs `style` in the page's head."""
+    """`body` goes into a page as it is, and needs `style` in the page's head, once for all."""
 
     title: str
     suffix: Literal["svg", "html"]
@@ -28,7 +28,8 @@ class Drawing:
     def standalone(self) -> str:
         """The text of a file of its own."""
         if self.suffix == "svg":
-            return self.body
+            described, end, rest = self.body.partition("</desc>\n")
+            return f"{described}{end}<style>{self.style}</style>\n{rest}"
         return _templates().get_template("page.html.jinja").render(drawing=self)
 
 
@@ -62,12 +63,9 @@ class Sheet:
 
 def svg(template: str, sheet: Sheet, **given: Any) -> Drawing:
     """An SVG drawing; the body's template counts from the sheet's top left corner."""
-    text = (
-        _templates()
-        .get_template(template)
-        .render(sheet=sheet, variables=theme.variables(), **given)
-    )
-    return Drawing(sheet.title, "svg", text)
+    body = _templates().get_template(template).render(sheet=sheet, **given)
+    style = _templates().get_template("sheet.css.jinja").render(variables=theme.variables())
+    return Drawing(sheet.title, "svg", body, style)
 
 
 def html(template: str, id: str, title: str, style: str = "", **given: Any) -> Drawing:

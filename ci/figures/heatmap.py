@@ -8,26 +8,24 @@ from dataclasses import dataclass
 
 from claimlens.ci.figures import theme, words
 from claimlens.ci.figures.drawing import Drawing, Sheet, svg
+from claimlens.ci.figures.patches import hint, patches
 from claimlens.ci.figures.scale import Axis
 from claimlens.circuits.figures import Heatmap
 
 LABEL, NAME_LENGTH = 11.0, 24
 ROOM_ACROSS, ROOM_DOWN = 720.0, 560.0
 SMALLEST, WIDEST, HIGHEST = 7.0, 48.0, 30.0
-MOST_NUMBERS, MOST_HINTS = 400, 10_000
-"""Cells up to which numbers are written in them, and up to which each says its own name."""
+MOST_NUMBERS, MOST_HINTS = 400, 3000
+"""Cells up to which numbers are written in them, and up to which each says its own value."""
 BAR_STEPS = 24
 
 
 @dataclass(frozen=True)
-class Square:
-    """One cell."""
+class Written:
+    """The number in a cell, and the cell's middle."""
 
     x: float
     y: float
-    sign: str
-    strength: float
-    hint: str
     number: str
 
 
@@ -106,7 +104,8 @@ def draw(figure: Heatmap, id: str) -> Drawing:
         sheet,
         figure=figure,
         layout=layout,
-        squares=_squares(figure, layout, max(map(abs, ends))),
+        patches=patches(figure, max(map(abs, ends)), MOST_NUMBERS, MOST_HINTS),
+        numbers=_numbers(figure, layout),
         marks=marks,
         columns=_names(
             figure.x, layout.left, across, LABEL + 3 if layout.upright else _widest(figure.x) + 8
@@ -126,28 +125,18 @@ def _layout(figure: Heatmap, ends: tuple[float, float]) -> Layout:
     return Layout(columns, rows, left, wide + 8 if upright else 16.0, upright, bar_labels)
 
 
-def _squares(figure: Heatmap, layout: Layout, largest: float) -> list[Square]:
+def _numbers(figure: Heatmap, layout: Layout) -> list[Written]:
+    """What is written in the cells, where all of it fits."""
     across, down = layout.cell
-    cells = len(figure.x) * len(figure.y)
-    widest = max(words.width(words.number(v, 2), 10) for row in figure.values for v in row)
-    numbered = cells <= MOST_NUMBERS and widest + 4 <= across and down >= 16
+    shown = [[words.number(value, 2) for value in row] for row in figure.values]
+    few = len(figure.x) * len(figure.y) <= MOST_NUMBERS and down >= 16
+    if not few or max(words.width(text, 10) for row in shown for text in row) + 4 > across:
+        return []
     return [
-        Square(
-            x=layout.left + j * across,
-            y=i * down,
-            sign="plus" if value > 0 else "minus",
-            strength=theme.strength(value, largest),
-            hint=_hint(figure, i, j) if cells <= MOST_HINTS else "",
-            number=words.number(value, 2) if numbered else "",
-        )
-        for i, row in enumerate(figure.values)
-        for j, value in enumerate(row)
+        Written(layout.left + (j + 0.5) * across, (i + 0.5) * down, text)
+        for i, row in enumerate(shown)
+        for j, text in enumerate(row)
     ]
-
-
-def _hint(figure: Heatmap, row: int, column: int) -> str:
-    value = words.number(figure.values[row][column])
-    return f"{figure.y_label} {figure.y[row]}, {figure.x_label} {figure.x[column]}: {value}"
 
 
 def _names(
@@ -195,5 +184,5 @@ def _description(figure: Heatmap) -> str:
         f"{len(figure.y)} rows ({figure.y_label}) by {len(figure.x)} columns ({figure.x_label}), "
         f"values from {words.number(min(values))} to {words.number(max(values))}"
     )
-    marked = "; ".join(_hint(figure, row, column) for row, column in figure.marked[:20])
+    marked = "; ".join(hint(figure, row, column) for row, column in figure.marked[:20])
     return f"{text}; outlined: {marked}" if marked else text

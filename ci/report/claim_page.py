@@ -51,6 +51,11 @@ class Section:
     faults: Sequence[str]
 
     @property
+    def drawings(self) -> list[Drawing]:
+        """All that is drawn of it."""
+        return [*self.figures, *(m.histogram for m in self.measured if m.histogram)]
+
+    @property
     def broke(self) -> Result | None:
         """The first result that does not hold after one that did, if the last does not hold."""
         if not self.history or self.history[-1].record.verdict == "holds":
@@ -68,7 +73,7 @@ def sections(study: Study, claim: str) -> list[Section]:
 
 def styles(found: Sequence[Section]) -> str:
     """What the figures of a page need in its head, each once."""
-    drawings = [d.style for section in found for d in section.figures if d.style]
+    drawings = [d.style for section in found for d in section.drawings if d.style]
     tokens = [theme.levels()] if any(section.colored.prompts for section in found) else []
     return "".join(dict.fromkeys(drawings + tokens))
 

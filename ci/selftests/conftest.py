@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 from jaxtyping import install_import_hook
+from playwright.sync_api import Browser
 
+from claimlens.ci.selftests.browser import started
 from claimlens.ci.selftests.processes import OWN_PLUGINS, ROOT, Finished, RunClaims, run_pytest
 
 # verdict.py is left out: it answers wrong shapes itself, and its tests hand it some
@@ -68,3 +70,10 @@ def run_claims(tmp_path: Path, clone_site: Path) -> RunClaims:
         return run_pytest(folder, *plugins, *options, path=[site or clone_site, folder])
 
     return run
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One browser for all tests of a module."""
+    with started() as found:
+        yield found
