@@ -11,6 +11,7 @@ from claimlens.ci.figures.drawing import Drawing
 from claimlens.ci.outcomes import outcome_of, rerun
 from claimlens.ci.report.cells import SIGNS, gravest, margin, style_of
 from claimlens.ci.report.colored import Colored
+from claimlens.ci.report.head_table import HeadTable
 from claimlens.ci.report.interval import IntervalPicture
 from claimlens.ci.report.names import anchor_of
 from claimlens.ci.report.prompts import Spread
@@ -45,6 +46,7 @@ class Section:
     command: str
     measured: Sequence[Measured]
     colored: Colored
+    heads: HeadTable | None
     figures: Sequence[Drawing]
     history: Sequence[Result]
     started: str
@@ -65,20 +67,25 @@ class Section:
 
 
 def sections(study: Study, claim: str) -> list[Section]:
-    """A section for each model and head, in order of the models."""
-    by_model = study.now[claim]
-    found = [r for model in study.models for r in by_model.get(model, [])]
-    return [_section(study, result, f"r{number}") for number, result in enumerate(found)]
+    """A section for each model and head, in order of the models; the first has all its heads."""
+    found = list[Section]()
+    for model in study.models:
+        results = study.now[claim].get(model, [])
+        heads = HeadTable.of([result.record for result in results])
+        for result in results:
+            found.append(_section(study, result, f"r{len(found)}", heads))
+            heads = None
+    return found
 
 
 def styles(found: Sequence[Section]) -> str:
     """What the figures of a page need in its head, each once."""
     drawings = [d.style for section in found for d in section.drawings if d.style]
-    tokens = [theme.levels()] if any(section.colored.prompts for section in found) else []
-    return "".join(dict.fromkeys(drawings + tokens))
+    colored = any(section.colored.prompts or section.heads for section in found)
+    return "".join(dict.fromkeys([*drawings, *([theme.levels()] if colored else [])]))
 
 
-def _section(study: Study, result: Result, id: str) -> Section:
+def _section(study: Study, result: Result, id: str, heads: HeadTable | None) -> Section:
     record, faults, figures = result.record, list[str](), list[Drawing]()
     for number, data in enumerate(record.figures):
         try:
@@ -94,6 +101,7 @@ def _section(study: Study, result: Result, id: str) -> Section:
         command=rerun(record),
         measured=[_measured(c, result, f"{id}-c{n}") for n, c in enumerate(record.comparisons)],
         colored=Colored.of(record.token_scores),
+        heads=heads,
         figures=figures,
         history=study.past(result),
         started=result.started,

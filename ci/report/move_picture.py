@@ -39,11 +39,11 @@ class MovePicture:
 
         None where there is nothing to draw: no moves, or names that are no heads of a model.
         """
-        drawn = [move for move in moves if all(map(_head, move[1:]))]
+        drawn = [move for move in moves if all(map(head_of, move[1:]))]
         if not drawn:
             return None
         named = (*heads, *(head for move in drawn for head in move[1:]))
-        known = [head for name in named if (head := _head(name))]
+        known = [head for name in named if (head := head_of(name))]
         rows = 1 + max(head.layer for head in known)
         columns = 1 + max(head.index for head in known)
         return cls(
@@ -55,7 +55,7 @@ class MovePicture:
         )
 
 
-def _head(name: str) -> Head | None:
+def head_of(name: str) -> Head | None:
     """The head of this name, if it is one that a model can have."""
     try:
         head = Head.parse(name)

@@ -44,7 +44,7 @@ def write(folder: Path, figures: Callable[[], list[dict[str, object]]] | None = 
     ]
     now = [
         finding("ioi/moved", verdict="refuted", comparisons=[fallen], reason=LONG, **mover),
-        finding("ioi/moved", head="L2H3", head_values={"L2H3": 0.5, "L3H4": 0.1}),
+        finding("ioi/moved", head="L2H3", head_values={"L2H3": 0.5, "L3H4": -0.1}),
         finding("ioi/tokens", token_scores=scores, code="def test_x():\n    assert True\n"),
         finding(FIGURES, head="L1H1", figures=drawn, rank=1, rank_of=18, **told),
         finding(FIGURES, "planted", head="L1H2", verdict="refuted", reason=LONG),
