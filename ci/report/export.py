@@ -82,7 +82,7 @@ def _markdown(study: Study, baselines: Baselines) -> Iterator[str]:
         yield ""
         yield f"## {_text(topic.name)}"
         yield ""
-        yield from (_text(sentence) for sentence in topic.sentences)
+        yield from (_text(sentence) for sentence in topic.sentences if sentence)
         yield ""
         yield f"| claim | {' | '.join(_text(model) for model in study.models)} |"
         yield "|---" * (1 + len(study.models)) + "|"

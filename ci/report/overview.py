@@ -34,11 +34,16 @@ class Row:
 
 @dataclass(frozen=True)
 class Topic:
-    """The claims of one circuit, and a sentence about them for each model."""
+    """The claims of one circuit, and a sentence about them for each model (empty: none)."""
 
     name: str
     sentences: Sequence[str]
     rows: Sequence[Row]
+
+    @property
+    def verdicts(self) -> str:
+        """The classes of all its rows."""
+        return " ".join(sorted({name for row in self.rows for name in row.verdicts.split()}))
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,7 @@ def topics(study: Study, baselines: Baselines) -> list[Topic]:
     return [
         Topic(
             name,
-            [told for model in study.models if (told := _sentence(study, claims, model))],
+            [_sentence(study, claims, model) for model in study.models],
             [_row(study, claim, baselines) for claim in claims],
         )
         for name, claims in study.topics.items()
@@ -101,7 +106,7 @@ def _row(study: Study, claim: str, baselines: Baselines) -> Row:
 def _least_margin(results: Sequence[Result]) -> str:
     """The smallest distance to the threshold on the claimed side, where there are numbers."""
     compared = [c for result in results if (c := result.record.deciding) is not None]
-    return f"{min(margin(c) for c in compared):+.2g}" if compared else ""
+    return f"{min(margin(c) for c in compared) + 0.0:+.2g}" if compared else ""
 
 
 def _sentence(study: Study, claims: Sequence[str], model: str) -> str:

@@ -22,12 +22,15 @@ from claimlens.ci.report.export import as_json, markdown
 from claimlens.ci.report.names import FOLDER, page_of
 from claimlens.ci.report.overview import Baselines
 from claimlens.ci.report.published import published
+from claimlens.ci.report.script import Script
 from claimlens.ci.report.study import Result, Study
 from claimlens.ci.whole_file import write_whole
 
 MANIFEST = ".pages.json"
 MAKING = (Path(__file__).parent, Path(theme.__file__).parent)
 """Where the code and the templates of pages and of their figures are."""
+COMBINED = 12
+"""Models up to which CSS has a rule for each verdict on each; with more, browsers would be slow."""
 LONGEST = 2000
 """Characters of a text that a page shows."""
 LONGEST_CODE = 20_000
@@ -117,7 +120,10 @@ def _overview(study: Study, baselines: Baselines, results: Sequence[Gated]) -> s
         signs=overview.signs(),
         faults=study.faults,
         figure_style="",
+        combined=COMBINED,
         page_of=page_of,
+        topic_numbers={c: n for n, each in enumerate(study.topics.values()) for c in each},
+        script=Script(templates().get_template("filters.js.jinja").render()),
     )
 
 

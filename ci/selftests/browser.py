@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Request, sync_playwright
 
@@ -20,9 +19,15 @@ HOW = (
     "`apt-get install --no-install-recommends chromium`"
 )
 WIDTHS = (360, 1280, 1920)
+PATIENCE = 5000.0
+"""Milliseconds until what does not appear is missing."""
 SENTINEL = "__ran"
 """The name that a hostile script sets in its window."""
 Scheme = Literal["light", "dark"]
+
+
+class NoBrowser(RuntimeError):
+    """There is none; the message says how to get one."""
 
 
 @dataclass(frozen=True)
@@ -96,10 +101,10 @@ def chromium() -> str | None:
 
 @contextmanager
 def started() -> Iterator[Browser]:
-    """A browser; where there is none the test is skipped, and says how to get one."""
+    """A browser; raises NoBrowser."""
     program = chromium()
     if program is None:
-        pytest.skip(HOW)
+        raise NoBrowser(HOW)
     options = ["--no-sandbox"] if os.geteuid() == 0 else []  # root cannot have the sandbox
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=options)
@@ -119,6 +124,7 @@ def looking(browser: Browser, view: View) -> Iterator[Watched]:
         bypass_csp=not view.policy,
         offline=True,
     )
+    context.set_default_timeout(PATIENCE)
     try:
         yield Watched(context.new_page())
     finally:

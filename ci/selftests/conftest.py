@@ -11,7 +11,7 @@ import pytest
 from jaxtyping import install_import_hook
 from playwright.sync_api import Browser
 
-from claimlens.ci.selftests.browser import started
+from claimlens.ci.selftests.browser import HOW, chromium, started
 from claimlens.ci.selftests.processes import OWN_PLUGINS, ROOT, Finished, RunClaims, run_pytest
 
 # verdict.py is left out: it answers wrong shapes itself, and its tests hand it some
@@ -74,6 +74,8 @@ def run_claims(tmp_path: Path, clone_site: Path) -> RunClaims:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """One browser for all tests of a module."""
+    """One browser for all tests of a module, which are skipped where there is none."""
+    if chromium() is None:
+        pytest.skip(HOW)
     with started() as found:
         yield found

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from base64 import b64encode
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -51,6 +53,7 @@ def test_whatever_a_field_holds_is_text(text: str, tmp_path: Path) -> None:
     allowed = {tag for page in pages(plain) for tag in page.tags} | {"dt", "dd", "br"}
     for page in pages(folder):
         assert set(page.tags) <= allowed
+        assert page.tags.count("script") <= 1
         assert not [name for name, _ in page.attributes if name.startswith("on")]
         assert "4999479849" not in page.text
     names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
@@ -63,7 +66,12 @@ def test_pages_ask_for_nothing(tmp_path: Path) -> None:
     for path in folder.rglob("*.html"):
         text, page = path.read_text(), Page(path.read_text())
         assert "default-src 'none'" in text
-        assert not {"script", "link", "img", "iframe", "object"} & set(page.tags)
+        assert not {"link", "img", "iframe", "object"} & set(page.tags)
+        scripts = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+        assert len(scripts) == page.tags.count("script") == (path.name == "index.html")
+        hashes = [b64encode(sha256(script.encode()).digest()).decode() for script in scripts]
+        allowed = re.findall(r"script-src ('[^;\"]*)", text)
+        assert allowed == [f"'sha256-{each}'" for each in hashes], "our own, and no other"
         places = [value for name, value in page.attributes if name in ("href", "src", "action")]
         assert all((path.parent / place).is_file() for place in places), places
 

@@ -1,0 +1,1 @@
+"""Pictures of the report for the documentation; in the repository alone."""
