@@ -42,14 +42,15 @@ POKE = """() => {
 
 def found(seen: Watched, path: Path) -> list[str]:
     """All that came of opening and touching a page."""
-    seen.open(path)
     try:
+        seen.open(path)
         odd = [f"a link to {href}" for href in seen.page.evaluate(POKE)]
+        odd += [seen.too_wide] if seen.too_wide else []
+        odd += ["a script ran"] if seen.ran else []
     except Error as error:
         return [*seen.faults, f"the page was left: {error}"]
-    odd += [seen.too_wide] if seen.too_wide else []
-    odd += [f"at {seen.page.url}"] if seen.page.url != path.resolve().as_uri() else []
-    return [*seen.faults, *odd, *(["a script ran"] if seen.ran else [])]
+    elsewhere = seen.page.url != path.resolve().as_uri()
+    return [*seen.faults, *odd, *([f"at {seen.page.url}"] if elsewhere else [])]
 
 
 def harm(browser: Browser, folder: Path, view: View = NARROW) -> Iterator[str]:
