@@ -13,8 +13,8 @@ from itertools import groupby
 from claimlens.ci.figures import theme, words
 from claimlens.circuits.figures import Heatmap
 
-NONE, LONGEST = "0", 24
-"""How strong no colour is; characters of a name in a short hint."""
+NONE, FAINTEST, LONGEST = "0", 1 / 510, 24
+"""How strong no colour is; what a screen of 256 levels can show; characters of a name in a hint."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,9 @@ def hint(figure: Heatmap, row: int, column: int) -> str:
 
 
 def strength(value: float, largest: float) -> str:
-    """How strong a value's colour is, in thousandths: `.123`."""
-    text = f"{theme.strength(value, largest):.3f}".rstrip("0").rstrip(".")
-    return text.lstrip("0") or NONE
+    """How strong a value's colour is, in thousandths: `.123`; `0` for what no screen can show."""
+    found = theme.strength(value, largest)
+    return f"{found:.3f}".rstrip("0").rstrip(".").lstrip("0") if found >= FAINTEST else NONE
 
 
 def _short(figure: Heatmap, row: int, first: int, last: int) -> str:

@@ -12,10 +12,15 @@ from claimlens.ci.report.gate_page import PAGE
 from claimlens.ci.report.names import page_of
 from claimlens.ci.selftests.browser import NoBrowser, View, looking, started
 
-PICTURES = Path(__file__).parents[2] / "docs" / "pictures"
+PICTURES = Path(__file__).resolve().parents[2] / "docs" / "pictures"
 CLAIM = "ioi/name-movers-attend-io"
-SHOWN = {"overview": ("index.html", 900), "claim": (page_of(CLAIM), 1500), "gate": (PAGE, 900)}
+SHOWN = {"overview": ("index.html", 900), "claim": (page_of(CLAIM), 1250), "gate": (PAGE, 900)}
 """Of each picture its page, and the rows of pixels that it shows."""
+OPEN = """() => {
+  const prompts = document.querySelector("details:has(.text)");
+  if (prompts) prompts.open = true;
+}"""
+"""The weakest and strongest prompts of the first assertion are a part of the picture."""
 OPTIONAL = ("gate",)
 WIDTH, LARGEST = 1280, 200_000
 
@@ -37,6 +42,7 @@ def take(report: Path, folder: Path) -> list[Path]:
             if not page.is_file():
                 continue
             seen.open(page)
+            seen.page.evaluate(OPEN)
             found.append(folder / f"{name}.png")
             whole = seen.page.evaluate("document.documentElement.scrollHeight")
             size = {"x": 0, "y": 0, "width": WIDTH, "height": min(whole, SHOWN[name][1])}

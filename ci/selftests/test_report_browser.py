@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
+from claimlens.ci.report.names import page_of
 from claimlens.ci.selftests import whole_report
 from claimlens.ci.selftests.browser import (
     VIEWS,
@@ -117,6 +118,21 @@ def test_on_paper_colours_stay_and_filters_go(kind: str, report: Path, browser: 
         for part in seen.page.locator("b").all()[:5]:
             assert part.evaluate("e => getComputedStyle(e).printColorAdjust") == "exact"
         assert seen.page.locator("details > :not(summary)").filter(visible=False).count() == 0
+
+
+def test_the_style_of_figures_leaves_the_rest_of_a_page_as_it_is(
+    report: Path, browser: Browser
+) -> None:
+    told = """selector => {
+      const s = getComputedStyle(document.querySelector(selector));
+      return [s.fontSize, s.marginTop, s.color, s.fontWeight];
+    }"""
+    found = []
+    for name in (KINDS["claim"], page_of("ioi/holds")):
+        with looking(browser, View()) as seen:
+            seen.open(report / name)
+            found.append([seen.page.evaluate(told, part) for part in ("h2", "main > .scroll th")])
+    assert found[0] == found[1]
 
 
 # --- it would be noticed

@@ -19,8 +19,9 @@ FOUND = [
     finding("sae/c", "planted"),
     finding("sae/d", verdict="not measured", reason="no file", comparisons=[]),
     finding("sae/d", HOSTILE_MODEL),
+    finding("tokens/e", HOSTILE_MODEL),
 ]
-ALL = ["ioi/a", "ioi/b", "sae/c", "sae/d"]
+ALL = ["ioi/a", "ioi/b", "sae/c", "sae/d", "tokens/e"]
 
 
 @pytest.fixture(scope="module")
@@ -73,11 +74,11 @@ def told(seen: Watched, text: str) -> None:
     [
         ({}, ALL),
         ({"verdict": "refuted"}, ["ioi/a", "ioi/b"]),
-        ({"verdict": "holds"}, ["ioi/a", "sae/c", "sae/d"]),
+        ({"verdict": "holds"}, ["ioi/a", "sae/c", "sae/d", "tokens/e"]),
         ({"verdict": "undecided"}, []),
         ({"topic": "sae"}, ["sae/c", "sae/d"]),
         ({"model": "planted"}, ["ioi/a", "sae/c"]),
-        ({"model": HOSTILE_MODEL}, ["sae/d"]),
+        ({"model": HOSTILE_MODEL}, ["sae/d", "tokens/e"]),
         ({"model": "planted", "verdict": "refuted"}, ["ioi/a"]),
         ({"model": "default", "verdict": "holds"}, ["ioi/a"]),
         ({"model": "default", "topic": "ioi", "verdict": "refuted"}, ["ioi/b"]),
@@ -104,8 +105,15 @@ def test_of_a_model_its_column_alone_is_shown(page: Watched) -> None:
                                                     "On planted 1 of 1 hold."]  # fmt: skip
 
 
+def test_the_sentences_of_a_model_are_its_own(page: Watched) -> None:
+    """Also where the models before it have none."""
+    choose(page, model=HOSTILE_MODEL)
+    told = texts(page.page.locator(".topic p"))
+    assert told == [f"On {HOSTILE_MODEL} 1 of 1 hold."] * 2
+
+
 def test_what_was_not_measured_is_filtered_too(page: Watched) -> None:
-    lost = page.page.locator(".lost tbody tr")
+    lost = page.page.locator(".lost h2")
     for chosen, visible in (
         ({"topic": "ioi"}, False), ({"topic": "sae"}, True), ({"model": "planted"}, False),
         ({"model": "default"}, True), ({"verdict": "refuted"}, False),
@@ -152,52 +160,62 @@ def test_a_search_finds_ids_heads_and_reasons(scripted: Watched) -> None:
     ):  # fmt: skip
         field.fill(text)
         field.press("Enter")  # at once; without it when nothing was typed for a while
-        told(scripted, f"{len(claims)} of 4 claims shown")
+        told(scripted, f"{len(claims)} of 5 claims shown")
         assert shown(scripted) == claims, text
 
 
 def test_a_search_and_the_buttons_are_combined(scripted: Watched) -> None:
-    told(scripted, "4 of 4 claims shown")
+    told(scripted, "5 of 5 claims shown")
     scripted.page.get_by_role("searchbox").fill("/a")
     choose(scripted, verdict="refuted", model="planted")
-    told(scripted, "1 of 4 claims shown")
+    told(scripted, "1 of 5 claims shown")
     choose(scripted, topic="sae")
-    told(scripted, "0 of 4 claims shown")
+    told(scripted, "0 of 5 claims shown")
     assert texts(scripted.page.locator(".topic h2")) == []
     scripted.page.get_by_role("button", name="Show all").click()
-    told(scripted, "4 of 4 claims shown")
+    told(scripted, "5 of 5 claims shown")
     assert scripted.page.get_by_role("searchbox").input_value() == ""
     scripted.page.get_by_role("searchbox").fill("sae/c")
-    told(scripted, "1 of 4 claims shown")
+    told(scripted, "1 of 5 claims shown")
     scripted.page.get_by_role("searchbox").press("Escape")
-    told(scripted, "4 of 4 claims shown")
+    told(scripted, "5 of 5 claims shown")
 
 
 def test_the_address_keeps_what_is_shown(scripted: Watched, report: Path, browser: Browser) -> None:
     choose(scripted, model=HOSTILE_MODEL, topic="sae")
     scripted.page.get_by_role("searchbox").fill("d & <b>")
-    told(scripted, "0 of 4 claims shown")
+    told(scripted, "0 of 5 claims shown")
     fragment = "#" + scripted.page.url.partition("#")[2]
     with looking(browser, View()) as again:
         again.open(report, fragment)
         assert again.page.get_by_role("searchbox").input_value() == "d & <b>"
         assert again.page.locator("[name=model]:checked").input_value() == HOSTILE_MODEL
         again.page.get_by_role("searchbox").fill("")
-        told(again, "1 of 4 claims shown")
+        told(again, "1 of 5 claims shown")
         assert shown(again) == ["sae/d"]
         assert again.faults == []
     scripted.page.get_by_role("button", name="Show all").click()
-    told(scripted, "4 of 4 claims shown")
+    told(scripted, "5 of 5 claims shown")
     assert "#" not in scripted.page.url
 
 
 def test_an_address_may_be_changed_by_hand(scripted: Watched) -> None:
     scripted.page.evaluate("location.hash = '#verdict=refuted'")
-    told(scripted, "2 of 4 claims shown")
+    told(scripted, "2 of 5 claims shown")
     assert shown(scripted) == ["ioi/a", "ioi/b"]
     scripted.page.evaluate("location.hash = '#verdict=never-heard-of&model=x&y'")
-    told(scripted, "4 of 4 claims shown")
+    told(scripted, "5 of 5 claims shown")
     assert "#" not in scripted.page.url
+
+
+def test_a_search_finds_what_was_not_measured(scripted: Watched) -> None:
+    lost = scripted.page.locator(".lost h2")
+    scripted.page.get_by_role("searchbox").fill("no file")
+    told(scripted, "1 of 5 claims shown")
+    assert lost.is_visible()
+    scripted.page.get_by_role("searchbox").fill("ioi")
+    told(scripted, "2 of 5 claims shown")
+    assert not lost.is_visible()
 
 
 def test_the_count_is_announced(scripted: Watched) -> None:
