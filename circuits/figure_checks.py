@@ -61,6 +61,43 @@ def matrix(
     return tuple(numbers(row, f"{where}, row {i}", n) for i, (row, n) in enumerate(pairs))
 
 
+def gapped(
+    rows: Iterable[Any], where: str, lengths: Sequence[int]
+) -> tuple[tuple[float | None, ...], ...]:
+    """As `matrix`, but a value may be None; not all of them."""
+    given = [listed(row, f"{where}, row {i}") for i, row in enumerate(listed(rows, where))]
+    gaps = [{j for j, value in enumerate(row) if value is None} for row in given]
+    if any(given) and all(len(gap) == len(row) for gap, row in zip(gaps, given, strict=True)):
+        raise BadFigure(f"{where}: every value is None; there is nothing to show")
+    whole = [[0.0 if v is None else v for v in row] for row in given]
+    pairs = zip(matrix(whole, where, lengths), gaps, strict=True)
+    return tuple(tuple(None if j in gap else v for j, v in enumerate(row)) for row, gap in pairs)
+
+
+def texts(rows: Iterable[Any], where: str, shape: tuple[int, int]) -> tuple[tuple[str, ...], ...]:
+    """Rows of strings in this shape, or no rows at all."""
+    found = tuple(
+        tuple(str(text) for text in listed(row, f"{where}, row {i}"))
+        for i, row in enumerate(listed(rows, where))
+    )
+    if found and [len(row) for row in found] != [shape[1]] * shape[0]:
+        lengths = shown([len(row) for row in found])
+        raise BadFigure(f"{where}: rows of {lengths}; expected {shape[0]} rows of {shape[1]}")
+    return found
+
+
+def places(cells: Iterable[Any], where: str, shape: tuple[int, int]) -> tuple[tuple[int, int], ...]:
+    """(row, column) of cells that lie inside this shape."""
+    found = tuple((int(row), int(column)) for row, column in cells)
+    for row, column in found:
+        if not (0 <= row < shape[0] and 0 <= column < shape[1]):
+            raise BadFigure(
+                f"{where}: marked cell (row {row}, column {column}) lies outside "
+                f"{shape[0]} rows x {shape[1]} columns"
+            )
+    return found
+
+
 def interval(low: Any, high: Any, where: str) -> tuple[float, float] | tuple[None, None]:
     """Both ends of an interval in order, or neither."""
     if low is None and high is None:

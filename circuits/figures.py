@@ -17,16 +17,19 @@ from claimlens.circuits.figure_checks import (
     BadFigure,
     cell,
     filled,
+    gapped,
     interval,
     listed,
     matrix,
     number,
     numbers,
     parts,
+    places,
     plain,
     read,
     settle,
     shown,
+    texts,
     words,
 )
 
@@ -142,7 +145,8 @@ class LineGrid(Figure):
 class Heatmap(Figure):
     """A matrix of numbers: `values[row][column]`, `y` naming the rows and `x` the columns.
 
-    `marked` holds the (row, column) of cells to outline: for "layer head" that is a head.
+    None is a cell without a value; `gap` says what that means. `marked` holds the (row, column) of
+    cells to outline, `notes[row][column]` what a cell says besides its value.
     """
 
     title: str
@@ -150,21 +154,18 @@ class Heatmap(Figure):
     y_label: str
     x: Sequence[str | int | float]
     y: Sequence[str | int | float]
-    values: Sequence[Numbers]
+    values: Sequence[Sequence[float | None]]
     marked: Sequence[tuple[int, int]] = ()
+    notes: Sequence[Sequence[str]] = ()
+    gap: str = "not measured"
 
     def __post_init__(self) -> None:
         where = f"Heatmap {self.title!r}"
         x, y = words(self.x, f"{where}, x"), words(self.y, f"{where}, y")
-        marked = tuple((int(row), int(column)) for row, column in self.marked)
-        for row, column in marked:
-            if not (0 <= row < len(y) and 0 <= column < len(x)):
-                raise BadFigure(
-                    f"{where}: marked cell (row {row}, column {column}) lies outside "
-                    f"{len(y)} rows x {len(x)} columns"
-                )
-        values = matrix(self.values, where, [len(x)] * len(y))
-        settle(self, x=x, y=y, values=values, marked=marked)
+        values = gapped(self.values, where, [len(x)] * len(y))
+        notes = texts(self.notes, f"{where}, notes", (len(y), len(x)))
+        marked = places(self.marked, where, (len(y), len(x)))
+        settle(self, x=x, y=y, values=values, marked=marked, notes=notes)
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,7 @@ class Layout:
     below: float
     upright: bool
     bar_labels: float
+    gaps: bool = False
 
     @property
     def cell(self) -> tuple[float, float]:
@@ -87,8 +88,8 @@ class Layout:
 
     @property
     def height(self) -> float:
-        """Height down to the label of the columns."""
-        return max(self.bottom + self.below + 26, self.bar.start + 10)
+        """Height down to the label of the columns, and to what empty cells mean."""
+        return max(self.bottom + self.below + 26 + 18 * self.gaps, self.bar.start + 10)
 
 
 def draw(figure: Heatmap, id: str) -> Drawing:
@@ -106,6 +107,7 @@ def draw(figure: Heatmap, id: str) -> Drawing:
         layout=layout,
         patches=patches(figure, max(map(abs, ends)), MOST_NUMBERS, MOST_HINTS),
         numbers=_numbers(figure, layout),
+        gaps=_gaps(figure, layout),
         marks=marks,
         columns=_names(
             figure.x, layout.left, across, LABEL + 3 if layout.upright else _widest(figure.x) + 8
@@ -122,13 +124,17 @@ def _layout(figure: Heatmap, ends: tuple[float, float]) -> Layout:
     upright = wide + 8 > max(min(WIDEST, ROOM_ACROSS / columns), SMALLEST) and wide > 30
     bar_labels = Axis.within(ends, 0, 1, about=6).label_width
     left = 34.0 + _widest(figure.y)
-    return Layout(columns, rows, left, wide + 8 if upright else 16.0, upright, bar_labels)
+    below = wide + 8 if upright else 16.0
+    gaps = any(value is None for row in figure.values for value in row)
+    return Layout(columns, rows, left, below, upright, bar_labels, gaps)
 
 
 def _numbers(figure: Heatmap, layout: Layout) -> list[Written]:
     """What is written in the cells, where all of it fits."""
     across, down = layout.cell
-    shown = [[words.number(value, 2) for value in row] for row in figure.values]
+    shown = [
+        ["" if value is None else words.number(value, 2) for value in row] for row in figure.values
+    ]
     few = len(figure.x) * len(figure.y) <= MOST_NUMBERS and down >= 16
     if not few or max(words.width(text, 10) for row in shown for text in row) + 4 > across:
         return []
@@ -136,6 +142,18 @@ def _numbers(figure: Heatmap, layout: Layout) -> list[Written]:
         Written(layout.left + (j + 0.5) * across, (i + 0.5) * down, text)
         for i, row in enumerate(shown)
         for j, text in enumerate(row)
+        if text
+    ]
+
+
+def _gaps(figure: Heatmap, layout: Layout) -> list[tuple[float, float]]:
+    """Where the cells without a value begin, from left and from above."""
+    across, down = layout.cell
+    return [
+        (layout.left + j * across, i * down)
+        for i, row in enumerate(figure.values)
+        for j, value in enumerate(row)
+        if value is None
     ]
 
 
@@ -156,9 +174,13 @@ def _widest(names: Sequence[str | int | float]) -> float:
     return max(words.width(words.visible(str(name), NAME_LENGTH), LABEL) for name in names)
 
 
+def _values(figure: Heatmap) -> list[float]:
+    return [value for row in figure.values for value in row if value is not None]
+
+
 def _ends(figure: Heatmap) -> tuple[float, float]:
     """The colour bar's ends: symmetric about 0, without a side that has no value."""
-    values = [value for row in figure.values for value in row]
+    values = _values(figure)
     largest = max(map(abs, values))
     return (-largest if min(values) < 0 else 0.0), (largest if max(values) > 0 else 0.0)
 
@@ -179,10 +201,12 @@ def _bar(axis: Axis, ends: tuple[float, float]) -> list[Step]:
 
 
 def _description(figure: Heatmap) -> str:
-    values = [value for row in figure.values for value in row]
+    values = _values(figure)
+    missing = len(figure.x) * len(figure.y) - len(values)
     text = (
         f"{len(figure.y)} rows ({figure.y_label}) by {len(figure.x)} columns ({figure.x_label}), "
         f"values from {words.number(min(values))} to {words.number(max(values))}"
     )
+    text += f"; {missing} {figure.gap}" if missing else ""
     marked = "; ".join(hint(figure, row, column) for row, column in figure.marked[:20])
     return f"{text}; outlined: {marked}" if marked else text

@@ -15,6 +15,8 @@ from claimlens.circuits.figures import Heatmap
 
 NONE, FAINTEST, LONGEST = "0", 1 / 510, 24
 """How strong no colour is; what a screen of 256 levels can show; characters of a name in a hint."""
+GAP = "gap"
+"""The sign of a cell without a value."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ def patches(figure: Heatmap, largest: float, few: int, most: int) -> dict[str, l
     short; beyond, all cells of one colour are a patch without one.
     """
     cells = len(figure.x) * len(figure.y)
-    found: dict[str, list[Patch]] = {"plus": [], "minus": []}
+    found: dict[str, list[Patch]] = {"plus": [], "minus": [], GAP: []}
     for row, values in enumerate(figure.values):
         for first, last in _runs(values, largest, apart=cells <= few):
             value = values[first]
@@ -42,37 +44,47 @@ def patches(figure: Heatmap, largest: float, few: int, most: int) -> dict[str, l
                 strength(value, largest),
                 hint(figure, row, first) if cells <= few else _short(figure, row, first, last),
             )
-            found["plus" if value > 0 else "minus"].append(patch)
+            found[sign(value)].append(patch)
     return found if cells <= most else {sign: _by_colour(each) for sign, each in found.items()}
 
 
 def hint(figure: Heatmap, row: int, column: int) -> str:
-    """`layer 9, head 6: 0.41`."""
-    value = words.number(figure.values[row][column])
-    return f"{figure.y_label} {figure.y[row]}, {figure.x_label} {figure.x[column]}: {value}"
+    """`layer 9, head 6: 0.41`, and the cell's note where it has one."""
+    value = figure.values[row][column]
+    told = figure.gap if value is None else words.number(value)
+    note = figure.notes[row][column] if figure.notes else ""
+    place = f"{figure.y_label} {figure.y[row]}, {figure.x_label} {figure.x[column]}"
+    return f"{place}: {told}{note and f', {note}'}"
 
 
-def strength(value: float, largest: float) -> str:
+def sign(value: float | None) -> str:
+    """The class of a cell."""
+    return GAP if value is None else "plus" if value > 0 else "minus"
+
+
+def strength(value: float | None, largest: float) -> str:
     """How strong a value's colour is, in thousandths: `.123`; `0` for what no screen can show."""
-    found = theme.strength(value, largest)
+    found = 0.0 if value is None else theme.strength(value, largest)
     return f"{found:.3f}".rstrip("0").rstrip(".").lstrip("0") if found >= FAINTEST else NONE
 
 
 def _short(figure: Heatmap, row: int, first: int, last: int) -> str:
     """`9, 6: 0.41`; of a run `9, 6 to 11: 0 to 0.0001`."""
-    values = figure.values[row][first:last]
-    ends = list(dict.fromkeys(words.number(each, 3) for each in (min(values), max(values))))
+    values = [value for value in figure.values[row][first:last] if value is not None]
+    ends = [words.number(end, 3) for end in (min(values), max(values))] if values else [figure.gap]
     columns = [figure.x[first], *([figure.x[last - 1]] if last - first > 1 else [])]
     across = " to ".join(words.shortened(str(name), LONGEST) for name in columns)
-    return f"{words.shortened(str(figure.y[row]), LONGEST)}, {across}: {' to '.join(ends)}"
+    told = " to ".join(dict.fromkeys(ends))
+    return f"{words.shortened(str(figure.y[row]), LONGEST)}, {across}: {told}"
 
 
-def _runs(values: Sequence[float], largest: float, apart: bool) -> Iterator[tuple[int, int]]:
+def _runs(values: Sequence[float | None], largest: float, apart: bool) -> Iterator[tuple[int, int]]:
     """First and behind the last of the cells that are one patch."""
     at = 0
-    for unseen, group in groupby(values, key=lambda value: strength(value, largest) == NONE):
+    unseen = ((value is None, strength(value, largest) == NONE) for value in values)
+    for (_, blank), group in groupby(unseen):
         size = len(list(group))
-        if unseen and not apart:
+        if blank and not apart:
             yield at, at + size
         else:
             yield from ((i, i + 1) for i in range(at, at + size))

@@ -6,6 +6,7 @@ import math
 import random
 from collections.abc import Callable
 
+from claimlens.ci.figures.head_map import head_map
 from claimlens.circuits.figures import (
     Bar,
     Bars,
@@ -62,6 +63,12 @@ def heads(layers: int = 12, size: int = 12) -> Heatmap:
     return Heatmap("Scores", "head", "layer", range(size), range(layers), values, marked)
 
 
+def tried() -> Heatmap:
+    """Some heads only, one of them the claimed one."""
+    values = {"L2H3": 0.81, "L1H0": -0.2, "L2H4": 0.1, "L0H5": 0.0}
+    return head_map(values, ["L2H3"], "probability", "Attention to IO", shape=(4, 6))
+
+
 def names(n: int = 60) -> Heatmap:
     """Names by names: more labels than there is room for."""
     given = [f"Name{i}" for i in range(n)]
@@ -97,6 +104,7 @@ SAMPLES: dict[str, Callable[[], Figure]] = {
     "one panel": lambda: grid(3, 1, 1),
     "many lines": lambda: grid(20, 1, 2),
     "heads": heads,
+    "tried": tried,
     "names": names,
     "one cell": lambda: Heatmap("Zero", "x", "y", ["a"], ["b"], [[0.0]]),
     "cloud": cloud,

@@ -26,7 +26,7 @@ def cells_of(drawing: Drawing) -> dict[tuple[int, int], Seen]:
     found: dict[tuple[int, int], Seen] = {}
     for group in ElementTree.fromstring(drawing.standalone()).iter(f"{SVG}g"):
         sign = group.get("class", "")
-        for path in group.findall(f"{SVG}path") if sign in ("plus", "minus") else ():
+        for path in group.findall(f"{SVG}path") if sign in ("plus", "minus", "gap") else ():
             hint = path.findtext(f"{SVG}title") or ""
             seen = Seen(sign, float(path.get("opacity", "1")), hint)
             for cell in _cells(path.get("d", "")):

@@ -37,8 +37,20 @@ def stripe(size: int) -> Heatmap:
     return Heatmap("Stripe", "source", "destination", range(size), range(size), values)
 
 
+def holed(rows: int, columns: int) -> Heatmap:
+    """Waves in which every third cell has no value, and some rows have none at all."""
+    given = waves(rows, columns, 9.0)
+    values = [
+        [None if (i + j) % 3 == 0 or i % 5 == 4 else v for j, v in enumerate(row)]
+        for i, row in enumerate(given.values)
+    ]
+    return Heatmap("Holed", "key", "query", given.x, given.y, values)
+
+
 LARGE = {
     "few cells": waves(12, 12),
+    "few cells, some without a value": holed(12, 12),
+    "many, some without a value": holed(30, 40),
     "many": waves(30, 40),
     "many, some 0": waves(30, 40, 9.0),
     "a stripe": stripe(40),
@@ -51,9 +63,12 @@ LARGE = {
 def test_every_cell_is_drawn_once_in_its_place_and_colour(figure: Heatmap) -> None:
     drawn = cells_of(draw(figure))
     assert len(drawn) == len(figure.x) * len(figure.y)
-    largest = max(abs(value) for row in figure.values for value in row)
+    largest = max(abs(value or 0) for row in figure.values for value in row)
     for (row, column), seen in drawn.items():
         value = figure.values[row][column]
+        if value is None:
+            assert (seen.sign, seen.strength) == ("gap", 0)
+            continue
         wanted = abs(value) / largest if largest else 0
         faint = wanted < FAINTEST
         assert seen.strength == pytest.approx(0 if faint else wanted, abs=0.00051)
@@ -71,7 +86,11 @@ def test_every_cell_says_its_value(name: str) -> None:
     figure = LARGE[name]
     few = len(figure.x) * len(figure.y) <= MOST_NUMBERS
     for (row, column), seen in cells_of(draw(figure)).items():
-        value, ends = figure.values[row][column], said(seen.hint)
+        value = figure.values[row][column]
+        if value is None:
+            assert seen.hint.endswith(f": {figure.gap}")
+            continue
+        ends = said(seen.hint)
         room = abs(value) * (0.0006 if few else 0.006)
         assert min(ends) - room <= value <= max(ends) + room
         assert len(ends) == 1 or seen.strength == 0, "only what cannot be seen gives a range"
