@@ -147,10 +147,10 @@ def _numbers(figure: Heatmap, layout: Layout) -> list[Written]:
 
 
 def _gaps(figure: Heatmap, layout: Layout) -> list[tuple[float, float]]:
-    """Where the cells without a value begin, from left and from above."""
+    """The middles of the cells without a value."""
     across, down = layout.cell
     return [
-        (layout.left + j * across, i * down)
+        (layout.left + (j + 0.5) * across, (i + 0.5) * down)
         for i, row in enumerate(figure.values)
         for j, value in enumerate(row)
         if value is None
