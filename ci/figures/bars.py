@@ -29,16 +29,20 @@ class Drawn:
 def draw(figure: Bars, id: str) -> Drawing:
     """Names on the left, numbers on the right, whiskers where there are intervals."""
     names = [words.visible(bar.name, NAME_LENGTH) for bar in figure.bars]
-    left = 20.0 + max(words.width(name, LABEL) for name in names)
-    ends = [end for bar in figure.bars for end in (bar.value, bar.low, bar.high)]
-    x = Axis.over([0.0, *(end for end in ends if end is not None)], left, left + WIDTH, about=6)
+    given = [end for bar in figure.bars for end in (bar.value, bar.low, bar.high)]
+    ends = [0.0, *(end for end in given if end is not None)]
+    beyond = Axis.over(ends, 1, 0, about=6).overhang
+    left = max(20.0 + max(words.width(name, LABEL) for name in names), beyond)
+    x = Axis.over(ends, left, left + WIDTH, about=6)
     bars = [
         _drawn(bar, name, i, x)
         for i, (bar, name) in enumerate(zip(figure.bars, names, strict=True))
     ]
     numbers = max(words.width(bar.number, LABEL) for bar in bars)
     height = ROW * len(bars)
-    sheet = Sheet(id, figure.title, _description(figure), x.end + 16 + numbers + 12, height + 44)
+    sheet = Sheet(
+        id, figure.title, _description(figure), x.end + max(28 + numbers, beyond), height + 44
+    )
     y = Axis(0, 1, height, 0)
     return svg("bars.svg.jinja", sheet, figure=figure, x=x, y=y, bars=bars)
 

@@ -122,7 +122,7 @@ def _layout(figure: Heatmap, ends: tuple[float, float]) -> Layout:
     columns, rows = len(figure.x), len(figure.y)
     wide = _widest(figure.x)
     upright = wide + 8 > max(min(WIDEST, ROOM_ACROSS / columns), SMALLEST) and wide > 30
-    bar_labels = Axis.within(ends, 0, 1, about=6).label_width
+    bar_labels = Axis.within(ends, 1, 0, about=6).label_width
     left = 34.0 + _widest(figure.y)
     below = wide + 8 if upright else 16.0
     gaps = any(value is None for row in figure.values for value in row)

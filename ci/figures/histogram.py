@@ -29,7 +29,8 @@ def draw(figure: Histogram, id: str) -> Drawing:
     """One column per bin; the last bin holds its upper end."""
     counts, edges = bins(figure)
     y = Axis.over([0, max(counts)], HEIGHT, 8)
-    left = 40.0 + y.label_width
+    beyond = Axis.within([edges[0], edges[-1]], 1, 0, about=8).overhang
+    left = max(40.0 + y.label_width, 24.0 + beyond)
     x = Axis.within([edges[0], edges[-1]], left, left + WIDTH, about=8)
     columns = [
         Column(
@@ -41,7 +42,8 @@ def draw(figure: Histogram, id: str) -> Drawing:
         )
         for low, high, count in zip(edges, edges[1:], counts, strict=False)
     ]
-    sheet = Sheet(id, figure.title, _description(figure), left + WIDTH + 30, HEIGHT + 44)
+    width = left + WIDTH + max(30.0, beyond)
+    sheet = Sheet(id, figure.title, _description(figure), width, HEIGHT + 44)
     return svg("histogram.svg.jinja", sheet, figure=figure, x=x, y=y, columns=columns)
 
 

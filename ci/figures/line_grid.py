@@ -92,13 +92,14 @@ def draw(figure: LineGrid, id: str) -> Drawing:
     """Lines named at their ends, bands around them; each row of panels has one y scale."""
     names = _names(figure)
     direct = all(len(panel.lines) <= MOST_DIRECT for row in figure.rows for panel in row)
-    scales = [Axis.over(_values(row), 0, 1) for row in figure.rows]
+    scales = [Axis.over(_values(row), 1, 0) for row in figure.rows]
+    marks = Axis.within(figure.x, 1, 0).label_width
     widest = max(words.width(_short(name), LABEL_SIZE) for name in names)
     layout = Layout(
         columns=max(map(len, figure.rows)),
         rows=len(figure.rows),
         left=40.0 + max(scale.label_width for scale in scales),
-        names=widest + 14 if direct else 0.0,
+        names=max(widest + 14 if direct else 0.0, marks + 8 - BETWEEN),
         legend=0.0,
     )
     legend = [] if direct else _legend(names, layout.width)

@@ -61,6 +61,11 @@ class Axis:
         """Pixels that the widest tick label takes."""
         return max((words.width(tick.label, 11) for tick in self.ticks), default=0.0)
 
+    @property
+    def overhang(self) -> float:
+        """Pixels that a horizontal axis' labels may reach beyond its ends."""
+        return self.label_width / 2 + 4
+
     def _with(self, marks: Sequence[float], step: float) -> Axis:
         """With labels, fewer of them where they would run into each other."""
         labels = [label(mark, step, marks) for mark in marks]

@@ -39,15 +39,15 @@ def draw(figure: Scatter, id: str) -> Drawing:
     """Dots, with the names that fit beside them; the others are listed below."""
     points = figure.points
     y = Axis.over([p.y for p in points], HEIGHT, 8)
-    left = 40.0 + y.label_width
+    beyond = Axis.over([p.x for p in points], 1, 0, about=8).overhang
+    left = max(40.0 + y.label_width, 24.0 + beyond)
     x = Axis.over([p.x for p in points], left, left + WIDTH, about=8)
     dots = [(x(p.x), y(p.y)) for p in points]
     named = [(p, dot) for p, dot in zip(points, dots, strict=True) if p.label]
     labels, unplaced = _labels(named, dots, Box(left, 8, left + WIDTH, HEIGHT))
     note = words.lines(_note(unplaced), WIDTH, LABEL) if unplaced else []
-    sheet = Sheet(
-        id, figure.title, _description(figure), left + WIDTH + 30, HEIGHT + 44 + 16 * len(note)
-    )
+    size = left + WIDTH + max(30.0, beyond), HEIGHT + 44 + 16 * len(note)
+    sheet = Sheet(id, figure.title, _description(figure), *size)
     plain = [dot for p, dot in zip(points, dots, strict=True) if not p.label]
     given = {"dots": plain, "named": [dot for _, dot in named], "labels": labels, "note": note}
     return svg("scatter.svg.jinja", sheet, figure=figure, x=x, y=y, **given)
