@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from claimlens.ci.baseline import Baseline, baseline_path
-from claimlens.ci.cli import BASELINES, main
+from claimlens.ci.cli import main
+from claimlens.ci.commands.options import BASELINES
 from claimlens.ci.revision import LONGEST, NoRevision, parsed, resolve
 from claimlens.ci.selftests.user_repository import MODEL, Hub
 
