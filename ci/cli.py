@@ -7,7 +7,20 @@ import sys
 from collections.abc import Sequence
 
 from claimlens.ci.baseline import BadBaseline
-from claimlens.ci.commands import check, dispatch, new, recover, report, revision, runs, sweep
+from claimlens.ci.commands import (
+    accept,
+    check,
+    completion,
+    diff,
+    dispatch,
+    new,
+    recover,
+    report,
+    revision,
+    runs,
+    show,
+    sweep,
+)
 from claimlens.ci.commands.options import BadRequest
 from claimlens.ci.dispatch import BadEvent
 from claimlens.ci.plain_text import shown
@@ -15,13 +28,15 @@ from claimlens.ci.revision import NoRevision
 from claimlens.ci.run_files import NoRun
 from claimlens.ci.sweep import BadSweep
 
-COMMANDS = (check, new, runs, report, sweep, recover, revision, dispatch)
+COMMANDS = (
+    check, new, show, diff, accept, runs, report, sweep, recover, revision, dispatch, completion,
+)  # fmt: skip
 FAULTS = (NoRun, BadSweep, NoRevision, BadEvent, BadBaseline, BadRequest)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit code. A fault of the user's is one line and code 2."""
-    given = parser().parse_args(arguments)
+    given = parsed(sys.argv[1:] if arguments is None else arguments)
     try:
         return int(given.run(given))
     except (*FAULTS, OSError) as error:
@@ -29,6 +44,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
+
+
+def parsed(arguments: Sequence[str]) -> argparse.Namespace:
+    """What was asked; what stands behind `--` is pytest's, wherever argparse would put it."""
+    words = [*arguments]
+    at = words.index("--") if "--" in words else len(words)
+    given = parser().parse_args(words[:at])
+    behind = words[at + 1 :]
+    if behind and not hasattr(given, "pytest"):
+        given.parser().error(f"{given.command} hands nothing to pytest: {' '.join(words[at:])}")
+    if behind:
+        given.pytest = [*given.pytest, *behind]
+    return given
 
 
 def parser() -> argparse.ArgumentParser:
@@ -40,6 +68,7 @@ def parser() -> argparse.ArgumentParser:
         "pytest, and can be asked of pytest as well.",
     )
     found.add_argument("--version", action=Version, nargs=0, help="print the version and leave")
+    found.set_defaults(parser=parser)
     commands = found.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in COMMANDS:
         command.add(commands)
