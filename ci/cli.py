@@ -13,6 +13,7 @@ from claimlens.ci.commands import (
     completion,
     diff,
     dispatch,
+    doctor,
     new,
     recover,
     report,
@@ -29,7 +30,8 @@ from claimlens.ci.run_files import NoRun
 from claimlens.ci.sweep import BadSweep
 
 COMMANDS = (
-    check, new, show, diff, accept, runs, report, sweep, recover, revision, dispatch, completion,
+    check, new, show, diff, accept, runs, report, sweep,
+    recover, revision, dispatch, doctor, completion,
 )  # fmt: skip
 FAULTS = (NoRun, BadSweep, NoRevision, BadEvent, BadBaseline, BadRequest)
 
