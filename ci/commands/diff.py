@@ -20,11 +20,20 @@ from claimlens.ci.commands.options import (
     add_store,
     say,
 )
-from claimlens.ci.gate import Finding, Measured, judge, not_comparable
+from claimlens.ci.gate import Finding, Measured, Outcome, judge, not_comparable
 from claimlens.ci.report.study import TRIED
 from claimlens.ci.run_files import StoredRun, find_run, read_run
 
-ORDER = ("broken", "weakened", "moved", "unclear", "repaired", "new", "missing", "unchanged")
+ORDER: tuple[Outcome, ...] = (
+    "broken",
+    "weakened",
+    "moved",
+    "unclear",
+    "repaired",
+    "new",
+    "missing",
+    "unchanged",
+)
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:

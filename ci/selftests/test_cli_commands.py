@@ -35,8 +35,13 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """What pytest would be given, without running it."""
     found: list[list[str]] = []
+
+    def run_pytest(given: list[str]) -> int:
+        found.append([*given])
+        return 7
+
     for module in (check, accept, new):
-        monkeypatch.setattr(module, "run_pytest", lambda given: found.append([*given]) or 7)
+        monkeypatch.setattr(module, "run_pytest", run_pytest)
     return found
 
 
@@ -67,8 +72,8 @@ def fallen(**changes: Any) -> ClaimRecord:
 def examples() -> list[str]:
     """Every example that a command's help shows."""
     parser = cli.parser()
-    (commands,) = [a for a in parser._actions if isinstance(a.choices, dict)]
-    texts = [str(each.epilog) for each in commands.choices.values()]
+    (choices,) = [a.choices for a in parser._actions if isinstance(a.choices, dict)]
+    texts = [str(each.epilog) for each in choices.values()]
     assert len(texts) == len(COMMANDS)
     return [line.strip() for text in texts for line in text.splitlines()[1:]]
 
