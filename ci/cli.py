@@ -22,6 +22,7 @@ from claimlens.ci.commands import (
     show,
     sweep,
 )
+from claimlens.ci.commands import list as listing
 from claimlens.ci.commands.options import BadRequest
 from claimlens.ci.dispatch import BadEvent
 from claimlens.ci.plain_text import shown
@@ -30,7 +31,7 @@ from claimlens.ci.run_files import NoRun
 from claimlens.ci.sweep import BadSweep
 
 COMMANDS = (
-    check, new, show, diff, accept, runs, report, sweep,
+    check, new, listing, show, diff, accept, runs, report, sweep,
     recover, revision, dispatch, doctor, completion,
 )  # fmt: skip
 FAULTS = (NoRun, BadSweep, NoRevision, BadEvent, BadBaseline, BadRequest)

@@ -22,11 +22,16 @@ def write_runs(files: Sequence[Path]) -> int:
     table = Table("run", "started (UTC)", "models", "claims", "end", box=None, pad_edge=False)
     for path in files:
         table.add_row(*map(escape, _row(path)))
+    printed(table)
+    return 0
+
+
+def printed(table: Table) -> None:
+    """Print a table; for a pipe, each row is one line."""
     console = Console()
     if not console.is_terminal:
         console.width = WIDE
     console.print(table)
-    return 0
 
 
 def _row(path: Path) -> tuple[str, ...]:

@@ -21,8 +21,8 @@ from claimlens.ci.commands.options import (
     say,
 )
 from claimlens.ci.gate import Finding, Measured, Outcome, judge, not_comparable
-from claimlens.ci.report.study import TRIED
 from claimlens.ci.run_files import StoredRun, find_run, read_run
+from claimlens.ci.sides import TRIED
 
 ORDER: tuple[Outcome, ...] = (
     "broken",

@@ -6,7 +6,6 @@ import argparse
 import difflib
 import shlex
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from claimlens.ci.commands.options import (
     BadRequest,
@@ -17,8 +16,9 @@ from claimlens.ci.commands.options import (
     known_runs,
     say,
 )
+from claimlens.ci.commands.stored import readable
 from claimlens.ci.report.study import Result, Study
-from claimlens.ci.run_files import NoRun, StoredRun, find_run, read_run
+from claimlens.ci.run_files import find_run
 from claimlens.circuits.record import ClaimRecord, ComparisonRecord, ControlRecord
 
 
@@ -34,21 +34,12 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def run(given: argparse.Namespace) -> int:
-    """Print it; a run file that cannot be read is named first."""
+    """Print it; a run file that cannot be read is named on stderr."""
     files = [find_run(given.store, given.only)] if given.only else known_runs(given.store)
-    runs = list(_readable(files))
-    study = Study.of(runs)
+    study = Study.of(list(readable(files)))
     for line in _lines(_chosen(study, given.id, given.models), study):
         say(line)
     return 0
-
-
-def _readable(files: Sequence[Path]) -> Iterator[StoredRun]:
-    for file in files:
-        try:
-            yield read_run(file)
-        except NoRun as error:
-            say(f"left out: {error}")
 
 
 def _chosen(study: Study, id: str, models: Sequence[str]) -> list[Result]:

@@ -99,7 +99,7 @@ def test_show_names_a_damaged_run_and_goes_on(capsys: pytest.CaptureFixture[str]
     stored(finding())
     Path(".claimlens/runs/20260101T000000Z-0000000a.jsonl").write_text("{}\n")
     assert main(["show", "ioi/x"]) == 0
-    assert capsys.readouterr().out.startswith("left out: ")
+    assert capsys.readouterr().err.startswith("left out: ")
 
 
 def test_hostile_text_is_shown_harmlessly(capsys: pytest.CaptureFixture[str]) -> None:
