@@ -78,9 +78,10 @@ def sections(study: Study, claim: str) -> list[Section]:
     return found
 
 
-def styles(found: Sequence[Section]) -> str:
+def styles(found: Sequence[Section], *more: Drawing | None) -> str:
     """What the figures of a page need in its head, each once."""
-    drawings = [d.style for section in found for d in section.drawings if d.style]
+    shown = [*(drawing for section in found for drawing in section.drawings), *filter(None, more)]
+    drawings = [drawing.style for drawing in shown if drawing.style]
     colored = any(section.colored.prompts or section.heads for section in found)
     return "".join(dict.fromkeys([*drawings, *([theme.levels()] if colored else [])]))
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from claimlens.ci.figures import theme, words
 from claimlens.ci.gate_run import Result as Gated
 from claimlens.ci.report import gate_page, overview
+from claimlens.ci.report.circuit import Heads, circuit, players
 from claimlens.ci.report.claim_page import sections, styles
 from claimlens.ci.report.compared import compared
 from claimlens.ci.report.export import as_json, markdown
@@ -83,9 +84,16 @@ def _pages(study: Study, baselines: Baselines) -> Iterator[Page]:
     yield "report.md", found, lambda: markdown(study, baselines, results)
     if results:
         yield gate_page.PAGE, found, lambda: _gate(study, results)
+    by_model = players(study)
     for claim in study.now:
         past = [[_of(r) for r in study.past(now)] for now in _all(study, claim)]
-        yield page_of(claim), past, lambda claim=claim: _claim(study, claim)  # type: ignore[misc]
+        heads = by_model.get(_first_model(study, claim), {})
+        yield page_of(claim), [past, heads], partial(_claim, study, claim, heads)
+
+
+def _first_model(study: Study, claim: str) -> str:
+    """The first model that a claim was run on: the one whose circuit its page shows."""
+    return next(model for model in study.models if model in study.now[claim])
 
 
 def _all(study: Study, claim: str) -> list[Result]:
@@ -127,16 +135,18 @@ def _overview(study: Study, baselines: Baselines, results: Sequence[Gated]) -> s
     )
 
 
-def _claim(study: Study, claim: str) -> str:
+def _claim(study: Study, claim: str, heads: Heads) -> str:
     found = sections(study, claim)
+    drawn = circuit(study.now[claim][_first_model(study, claim)], heads)
     return _render(
         "claim.html.jinja",
         claim=claim,
         sections=found,
         first=found[0].record,
         published=published(found[0].record),
+        circuit=drawn,
         signs=overview.signs(),
-        figure_style=styles(found),
+        figure_style=styles(found, drawn),
     )
 
 
