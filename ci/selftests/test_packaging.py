@@ -20,8 +20,8 @@ from claimlens.circuits import Head, margin_over_others
 SHIPPED = ("circuits", "fixtures", "ci", "claims")
 NOT_SHIPPED = ("ci/selftests", "ci/benchmarks", "ci/faults", "ci/pictures", "ci/workflows")
 SCRIPTS = (
-    "ci/bench", "ci/claimlens", "ci/claims", "ci/screenshots", "ci/test", "ci/torture",
-    "ci/setup.sh", "ci/constraints.txt",
+    "ci/bench", "ci/claimlens", "ci/claims", "ci/screenshots", "ci/site", "ci/test",
+    "ci/torture", "ci/setup.sh", "ci/constraints.txt",
 )  # fmt: skip
 OPTIONS = ("--import-mode=importlib", "-q", "-s", "-rA")
 
