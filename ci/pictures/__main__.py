@@ -29,9 +29,14 @@ class NoPicture(ValueError):
     """A picture that cannot be made; the message says why."""
 
 
-def take(report: Path, folder: Path) -> list[Path]:
-    """A picture of each page, light and 1280 pixels wide; raises NoPicture, NoBrowser, OSError."""
+def take(report: Path, folder: Path, gated: Path | None = None) -> list[Path]:
+    """A picture of each page, light and 1280 pixels wide; raises NoPicture, NoBrowser, OSError.
+
+    That of the comparison is of the report `gated`, where it is given.
+    """
     pages = {name: report / page for name, (page, _) in SHOWN.items()}
+    if gated is not None:
+        pages["gate"] = gated / PAGE
     for name, page in pages.items():
         if not page.is_file() and name not in OPTIONAL:
             raise NoPicture(f"{page} is missing; expected a report that has the claim {CLAIM}")
@@ -61,10 +66,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Take them; a fault is one line and code 2."""
     parser = argparse.ArgumentParser(prog="ci/screenshots", description=__doc__)
     parser.add_argument("report", type=Path, help="the folder of a report")
+    parser.add_argument("--gate", type=Path, metavar="DIR", help="another, for the comparison")
     parser.add_argument("--to", type=Path, default=PICTURES, metavar="DIR", help="where they go")
     given = parser.parse_args(arguments)
     try:
-        for picture in take(given.report, given.to):
+        for picture in take(given.report, given.to, given.gate):
             print(shown(f"{picture}: {picture.stat().st_size} bytes"))
     except (NoPicture, NoBrowser, OSError) as error:
         print(shown(f"ci/screenshots: {error}"), file=sys.stderr)
