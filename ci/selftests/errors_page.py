@@ -23,6 +23,7 @@ AREAS = {
     "baselines": "Baselines and the gate",
     "store": "Stored runs",
     "events": "Model updates: sweeps, revisions, events",
+    "measurements": "Measurements and their comparison",
     "kernels": "Kernels and the engine",
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import traceback
 from collections.abc import Callable, Sequence
@@ -9,8 +10,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from claimlens.ci.selftests.errors.sites import ROOT, Site
+import pytest
 
+from claimlens.ci.selftests.errors.sites import ROOT, Site
+from claimlens.circuits.verdict import NotApplicable, NotMeasured
+
+SEEN = (
+    ValueError,
+    TypeError,
+    KeyError,
+    OSError,
+    AssertionError,
+    NotMeasured,
+    NotApplicable,
+    argparse.ArgumentTypeError,
+    pytest.UsageError,
+    pytest.Collector.CollectError,
+)
 NAMES = {"FOLDER": r"/[^\s:;,']*/errors-entry-[^\s:;,'/]*"}
 
 
@@ -41,7 +57,7 @@ def provoked(entry: Entry, known: Sequence[Site]) -> Provoked:
     with TemporaryDirectory(prefix="errors-entry-") as folder:
         try:
             entry.call(Path(folder))
-        except BaseException as error:  # noqa: BLE001  (NotMeasured and pytest's are no Exception)
+        except SEEN as error:
             return Provoked(_site(error, known), type(error).__name__, _stable(error), entry.mend)
     raise Nothing(f"{_where(entry)} provokes nothing")
 
