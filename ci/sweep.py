@@ -108,9 +108,9 @@ def read_models(path: Path) -> list[str]:
     if not names:
         raise BadSweep(f"{path} names no model; give one a line, as gpt2 or org/name@revision")
     if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
-        raise BadSweep(f"{path} names {twice[0]} twice")
+        raise BadSweep(f"{path} names {twice[0]} twice; take one of the lines out")
     if bad := [name for name in names if not name.isprintable() or any(c.isspace() for c in name)]:
-        raise BadSweep(f"{path}: {bad[0]!r} is no model name")
+        raise BadSweep(f"{path}: {bad[0]!r} is no model name; give one a line, without blanks")
     return names
 
 

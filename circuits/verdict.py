@@ -193,7 +193,7 @@ class Measurement:
                 "differ; measure both on the same prompt set"
             )
         if self.unit != other.unit:
-            raise NotMeasured(f"different units: {self.unit!r} and {other.unit!r}")
+            raise NotMeasured(f"different units: {self.unit!r} and {other.unit!r}; use one")
 
     def _check_no_ratio(self, other: Measurement) -> None:
         if self.denominators is not None or other.denominators is not None:

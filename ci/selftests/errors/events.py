@@ -33,8 +33,8 @@ def _written(folder: Path, text: str) -> Path:
 ENTRIES = (
     Entry(lambda folder: read_models(folder / "models.txt")),
     Entry(_models("# none yet\n")),
-    Entry(_models("gpt2\ngpt2\n"), mend="Take one of the two lines out."),
-    Entry(_models("gpt2 medium\n"), mend="Write one name a line, without blanks."),
+    Entry(_models("gpt2\ngpt2\n")),
+    Entry(_models("gpt2 medium\n")),
     Entry(lambda folder: Event.read(folder / "event.json")),
     Entry(lambda folder: Event.read(_written(folder, "{}"))),
     Entry(_event("org/name", secret="another")),
