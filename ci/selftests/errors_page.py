@@ -23,6 +23,7 @@ AREAS = {
     "baselines": "Baselines and the gate",
     "store": "Stored runs",
     "events": "Model updates: sweeps, revisions, events",
+    "commands": "The command line, and pictures",
     "measurements": "Measurements and their comparison",
     "kernels": "Kernels and the engine",
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -36,7 +37,7 @@ def _sae(**cfg: object) -> Callable[[Path], object]:
     return _with(lambda folder: read_sae(folder, "cpu"), cfg__json=json.dumps(cfg))
 
 
-_WHOLE = {"config__json": "{}", "tokenizer_config__json": "{}"}
+_WHOLE: dict[str, Any] = {"config__json": "{}", "tokenizer_config__json": "{}"}
 
 ENTRIES = (
     Entry(lambda _: HubName.parse("org/name/more")),

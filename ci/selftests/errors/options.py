@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from claimlens.ci.cli import _positive
+from claimlens.ci.commands.options import positive
 from claimlens.ci.gate_plugin import check_commits
 from claimlens.ci.selftests.errors.entry import Entry
 from claimlens.circuits.findings import finding
@@ -41,7 +41,7 @@ ENTRIES = (
     Entry(lambda _: bytes_of("0")),
     Entry(lambda _: _engine()),
     Entry(lambda _: _indices("first,last")),
-    Entry(lambda _: _positive("many"), mend="Give a whole number from 1."),
+    Entry(lambda _: positive("many"), mend="Give a whole number from 1."),
     Entry(lambda _: check_commits(["gpt2"])),
     Entry(lambda folder: read_text(folder / "documents.txt")),
     Entry(lambda folder: _text(folder, b"\xff\xfe")),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
 PACKAGES = ("circuits", "fixtures", "ci")
-OWN = ("ci/selftests", "ci/benchmarks", "ci/faults")
+OWN = ("ci/selftests", "ci/benchmarks", "ci/faults", "ci/pictures")
 
 
 @dataclass(frozen=True)
