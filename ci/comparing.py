@@ -86,6 +86,8 @@ def change_of(old: Side, new: Side, dtype: str) -> Change:
     templates. What is exact, and what differs by rounding alone, has no chance in it: p is 0 or 1.
     Raises Unpaired.
     """
+    if dtype not in NOISE_FLOOR:
+        raise Unpaired(f"the values are of dtype {dtype!r}; known are {', '.join(NOISE_FLOOR)}")
     pairing = pair(old.prompts, new.prompts)
     x0, y0 = old.of(pairing.here)
     x1, y1 = new.of(pairing.there)

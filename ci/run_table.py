@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from claimlens.ci.progress import progress
 from claimlens.ci.run_files import NoRun, StoredRun, read_run
 from claimlens.circuits.record import WORDS
 
@@ -20,7 +21,7 @@ WIDE = 1000
 def write_runs(files: Sequence[Path]) -> int:
     """One line a run: when, which models, how many claims of each verdict, and its end."""
     table = Table("run", "started (UTC)", "models", "claims", "end", box=None, pad_edge=False)
-    for path in files:
+    for path in progress(files, "reading runs"):
         table.add_row(*map(escape, _row(path)))
     printed(table)
     return 0

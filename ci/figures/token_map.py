@@ -60,7 +60,7 @@ def _frame(figure: TokenMap, name: str, largest: float) -> Frame:
 def cell_of(text: str, value: float, largest: float, unit: str) -> Cell:
     """A token, coloured by its value on a scale that ends at `largest` on either side."""
     whole = words.visible(text, LONGEST_HINT)
-    hint = f"{whole}: {words.number(value)} {unit}"
+    hint = f"{whole}: {words.number(value)} {unit}".rstrip()
     return Cell(words.token(text, LONGEST_TOKEN), theme.level(value, largest), hint)
 
 

@@ -11,7 +11,7 @@ from claimlens.ci.figures.drawing import Drawing
 from claimlens.ci.outcomes import outcome_of, rerun
 from claimlens.ci.report.cells import SIGNS, gravest, margin, style_of
 from claimlens.ci.report.colored import Colored
-from claimlens.ci.report.head_table import HeadTable
+from claimlens.ci.report.heads import heads_drawn
 from claimlens.ci.report.interval import IntervalPicture
 from claimlens.ci.report.names import anchor_of
 from claimlens.ci.report.prompts import Spread
@@ -46,7 +46,7 @@ class Section:
     command: str
     measured: Sequence[Measured]
     colored: Colored
-    heads: HeadTable | None
+    heads: Drawing | None
     figures: Sequence[Drawing]
     history: Sequence[Result]
     started: str
@@ -55,7 +55,8 @@ class Section:
     @property
     def drawings(self) -> list[Drawing]:
         """All that is drawn of it."""
-        return [*self.figures, *(m.histogram for m in self.measured if m.histogram)]
+        histograms = (m.histogram for m in self.measured if m.histogram)
+        return [*filter(None, [self.heads]), *self.figures, *histograms]
 
     @property
     def broke(self) -> Result | None:
@@ -71,10 +72,10 @@ def sections(study: Study, claim: str) -> list[Section]:
     found = list[Section]()
     for model in study.models:
         results = study.now[claim].get(model, [])
-        heads = HeadTable.of([result.record for result in results])
+        records = [result.record for result in results]
         for result in results:
-            found.append(_section(study, result, f"r{len(found)}", heads))
-            heads = None
+            found.append(_section(study, result, f"r{len(found)}", records))
+            records = []
     return found
 
 
@@ -82,12 +83,18 @@ def styles(found: Sequence[Section], *more: Drawing | None) -> str:
     """What the figures of a page need in its head, each once."""
     shown = [*(drawing for section in found for drawing in section.drawings), *filter(None, more)]
     drawings = [drawing.style for drawing in shown if drawing.style]
-    colored = any(section.colored.prompts or section.heads for section in found)
+    colored = any(section.colored.prompts for section in found)
     return "".join(dict.fromkeys([*drawings, *([theme.levels()] if colored else [])]))
 
 
-def _section(study: Study, result: Result, id: str, heads: HeadTable | None) -> Section:
+def _section(study: Study, result: Result, id: str, beside: Sequence[ClaimRecord]) -> Section:
+    """`beside` are the results of all heads, where this section is to show them."""
     record, faults, figures = result.record, list[str](), list[Drawing]()
+    heads: Drawing | None = None
+    try:
+        heads = heads_drawn(beside, f"{id}-heads")
+    except BadFigure as error:
+        faults.append(f"the heads cannot be drawn: {error}")
     for number, data in enumerate(record.figures):
         try:
             figures.append(draw(Figure.from_json(data), f"{id}-f{number}"))

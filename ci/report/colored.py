@@ -30,8 +30,11 @@ class Colored:
 
 
 def _cells(scores: TokenScores, id: str) -> list[Cell]:
-    """The tokens of a prompt; without colour where nothing weighs anything."""
+    """The tokens of a prompt; without colour where nothing weighs anything.
+
+    Their unit stands above: thousands of tokens need not say it.
+    """
     row = scores.scores[id]
     largest = max(map(abs, row), default=0.0) or 1.0
     pairs = zip(scores.tokens[id], row, strict=True)
-    return [cell_of(token, score, largest, scores.unit) for token, score in pairs]
+    return [cell_of(token, score, largest, "") for token, score in pairs]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from claimlens.ci.baseline import BadBaseline, Baseline, baseline_path
+from claimlens.ci.progress import progress
 from claimlens.ci.report.overview import Baselines
 from claimlens.ci.report.pages import Written, write_report
 from claimlens.ci.report.study import Study
@@ -18,7 +19,7 @@ def make_report(files: Sequence[Path], folder: Path, baselines: Path) -> Written
     A file that cannot be read, and a baseline that is damaged, are said on the first page.
     """
     runs, faults = list[StoredRun](), list[str]()
-    for file in files:
+    for file in progress(files, "reading runs"):
         try:
             runs.append(read_run(file))
         except NoRun as error:

@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from claimlens.ci.figures import theme, words
 from claimlens.ci.gate_run import Result as Gated
+from claimlens.ci.progress import progress
 from claimlens.ci.report import gate_page, overview
 from claimlens.ci.report.circuit import Heads, circuit, players
 from claimlens.ci.report.claim_page import sections, styles
@@ -56,7 +57,7 @@ def write_report(folder: Path, study: Study, baselines: Baselines) -> Written:
     """Write what changed, remove what is no more; raises OSError."""
     before = _manifest(folder)
     now, written = dict[str, str](), 0
-    for name, data, render in _pages(study, baselines):
+    for name, data, render in progress(_pages(study, baselines), "writing pages", len(study.now)):
         now[name] = _digest(data)
         if before.get(name) == now[name] and (folder / name).is_file():
             continue

@@ -179,3 +179,9 @@ def test_holm() -> None:
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.5, 0.9]) == [1.0, 1.0]
     assert holm([]) == []
+
+
+def test_a_dtype_that_is_none_is_said() -> None:
+    old, new = drawn(0)
+    with pytest.raises(Unpaired, match="dtype 'int7'; known are float64"):
+        change_of(side(old), side(new), "int7")

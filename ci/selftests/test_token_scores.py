@@ -114,7 +114,7 @@ def test_a_page_shows_them(tmp_path: Any) -> None:
     assert ".claimlens-figure .p10" in styles([section])
     (path,) = (written(tmp_path, run(shown)) / "claims").iterdir()
     page = Page(path.read_text())
-    assert ("title", "<b>: 0.5 probability") in page.attributes
+    assert ("title", "<b>: 0.5") in page.attributes
     assert "Colour of a token: attention of L1H1 from END [probability]" in page.text
     assert "b" not in page.tags[page.tags.index("table") :][:4]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from claimlens.ci.commands import diff, new, show
 from claimlens.ci.commands.options import known_runs
+from claimlens.ci.comparing import Side, change_of
 from claimlens.ci.figures.__main__ import _scale
 from claimlens.ci.figures.draw import draw
 from claimlens.ci.figures.export import export
@@ -47,6 +48,12 @@ def _dtypes() -> object:
     return diff._compared(run(plain), "default", run(half), "default")
 
 
+def _unknown_dtype() -> object:
+    made = run(finding())
+    side = Side(made.records[0].comparisons[0], made.prompts["p"])
+    return change_of(side, side, "int7")
+
+
 def _twice(folder: Path) -> object:
     new.write_claim("mine/accuracy", "behaviour", "ours", folder)
     return new.write_claim("mine/accuracy", "behaviour", "ours", folder)
@@ -68,6 +75,7 @@ ENTRIES = (
         lambda _: diff._models(run(finding(model="org/name@main"), finding(model="org/name@dev")))
     ),
     Entry(lambda _: _dtypes()),
+    Entry(lambda _: _unknown_dtype()),
     Entry(lambda _: _scale("0")),
     Entry(lambda folder: _exported(folder, "*", finding(figures=[]))),
     Entry(lambda folder: _exported(folder, "sae/*", finding())),
