@@ -212,7 +212,9 @@ def test_boxes_over_each_other_and_arrows_through_them_would_be_noticed() -> Non
 # --- the arrows as data --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("edge", {*IOI, *INDUCTION}, ids=lambda e: f"{e.sender}-{e.receiver}")
+@pytest.mark.parametrize(
+    "edge", dict.fromkeys((*IOI, *INDUCTION)), ids=lambda e: f"{e.sender}-{e.receiver}"
+)
 def test_every_arrow_joins_known_roles_and_has_a_source(edge: Edge) -> None:
     assert edge.sender in ROLE_IDS
     assert edge.receiver in {*ROLE_IDS, LOGITS}
