@@ -9,6 +9,7 @@ import base64
 import binascii
 import hashlib
 import inspect
+import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -24,6 +25,8 @@ Word = Literal["holds", "refuted", "undecided", "not specific", "not measured", 
 """The verdicts of a claim."""
 WORDS: tuple[Word, ...] = get_args(Word)
 SCHEMA = 2
+CLAIM_ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*(/[a-z0-9]+(-[a-z0-9]+)*)+")
+"""What a claim may be called: lower-case words, and at least one slash."""
 SHOWN = 5
 """Prompts at each end, the weakest and the strongest, that a reader is shown."""
 AS_ASKED = "hooks: as asked"

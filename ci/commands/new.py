@@ -8,9 +8,9 @@ from pathlib import Path
 
 from claimlens.ci.commands.options import BadRequest, Commands, add_command, say
 from claimlens.ci.commands.pytest_process import run_pytest
+from claimlens.circuits.record import CLAIM_ID
 
 KINDS = ("behaviour", "mechanism", "weights")
-ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*(/[a-z0-9]+(-[a-z0-9]+)*)+")
 UNSAID = "to be said: the paper, the notebook or the person that this comes from"
 
 
@@ -46,7 +46,7 @@ def run(given: argparse.Namespace) -> int:
 
 def write_claim(id: str, kind: str, source: str, folder: Path) -> Path:
     """The file of a new claim; raises BadRequest, also where there is one already."""
-    if not ID.fullmatch(id):
+    if not CLAIM_ID.fullmatch(id):
         raise BadRequest(
             f"claim id {id!r}: expected lower-case words and a slash, as 'ioi/accuracy'"
         )

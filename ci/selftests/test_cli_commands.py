@@ -12,7 +12,6 @@ from claimlens.ci import cli
 from claimlens.ci.cli import COMMANDS, main
 from claimlens.ci.commands import accept, check, new
 from claimlens.ci.selftests.processes import RunClaims
-from claimlens.fixtures.spec import _ID
 
 EVIL = "\x1b[31m\u202e::error::"
 
@@ -165,10 +164,6 @@ def test_new_refuses_an_id_that_is_none(id: str, capsys: pytest.CaptureFixture[s
     assert "expected lower-case words and a slash" in line
     assert "\x1b" not in line
     assert not Path("claims").exists()
-
-
-def test_new_takes_the_ids_that_the_marker_takes() -> None:
-    assert new.ID.pattern == _ID.pattern
 
 
 # --- completion ----------------------------------------------------------------------------------
