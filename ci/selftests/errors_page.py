@@ -24,6 +24,7 @@ AREAS = {
     "store": "Stored runs",
     "events": "Model updates: sweeps, revisions, events",
     "commands": "The command line, and pictures",
+    "stored_data": "Stored data, prompts and numbers",
     "measurements": "Measurements and their comparison",
     "kernels": "Kernels and the engine",
 }
