@@ -58,6 +58,9 @@ def test_or_else_of_one_that_is_made(clone: Clone) -> None:
     (clone.bin / "mktemp").symlink_to(str(shutil.which("mktemp")))
     assert clone.run("ci/screenshots").code == 0
     (call,) = clone.calls("pytest")
-    (report,) = clone.calls("claimlens.ci.pictures")
-    assert call == f"claims -q --claims-store {report}/runs --claims-report {report}"
-    assert not Path(report).exists(), "what was made for it alone is removed"
+    (update,) = clone.calls("claimlens.ci.pictures.update")
+    (given,) = clone.calls("claimlens.ci.pictures")
+    made = update.removesuffix("/gated")
+    assert call == f"claims -q --claims-store {made}/runs --claims-report {made}/report"
+    assert given == f"{made}/report --gate {made}/gated/report"
+    assert not Path(made).exists(), "what was made for it alone is removed"
