@@ -34,6 +34,8 @@ COMMANDS = (
     check, new, listing, show, diff, accept, runs, report, sweep,
     recover, revision, dispatch, doctor, completion,
 )  # fmt: skip
+PYTEST = ("check", "list", "sweep")
+"""Commands that hand to pytest what stands behind `--`."""
 FAULTS = (NoRun, BadSweep, NoRevision, BadEvent, BadBaseline, BadRequest)
 
 
@@ -50,13 +52,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parsed(arguments: Sequence[str]) -> argparse.Namespace:
-    """What was asked; what stands behind `--` is pytest's, wherever argparse would put it."""
-    words = [*arguments]
-    at = words.index("--") if "--" in words else len(words)
-    given = parser().parse_args(words[:at])
-    behind = words[at + 1 :]
-    if behind and not hasattr(given, "pytest"):
-        given.parser().error(f"{given.command} hands nothing to pytest: {' '.join(words[at:])}")
+    """What was asked; of a command that runs pytest, what stands behind `--` is pytest's.
+
+    argparse would refuse it behind options. Of any other command `--` ends the options, as always.
+    """
+    words, behind = [*arguments], list[str]()
+    if "--" in words and words[0] in PYTEST:
+        at = words.index("--")
+        words, behind = words[:at], words[at + 1 :]
+    given = parser().parse_args(words)
     if behind:
         given.pytest = [*given.pytest, *behind]
     return given

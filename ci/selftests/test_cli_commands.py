@@ -76,7 +76,19 @@ def test_what_is_pytests_is_refused_where_nothing_runs_it(
     with pytest.raises(SystemExit) as left:
         main(["runs", "--", "-x"])
     assert left.value.code == 2
-    assert "runs hands nothing to pytest: -- -x" in capsys.readouterr().err
+    assert "unrecognized arguments: " in capsys.readouterr().err
+
+
+def test_dashes_end_the_options_of_a_command_that_runs_no_pytest() -> None:
+    assert cli.parsed(["recover", "--store", "s", "--", "--odd"]).file == "--odd"
+    assert cli.parsed(["revision", "--accepted=skip", "--", "org/name"]).model == "org/name"
+
+
+def test_pytests_arguments_go_to_commands_that_run_it() -> None:
+    parser = cli.parser()
+    (choices,) = [a.choices for a in parser._actions if isinstance(a.choices, dict)]
+    takes = {n for n, each in choices.items() if any(a.dest == "pytest" for a in each._actions)}
+    assert takes == set(cli.PYTEST)
 
 
 def test_ctrl_c_ends_with_130(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -194,7 +194,11 @@ def test_other_code_measures_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("name", ["nosuch.claims", "..", "", "x" * 500, "a.b.c", "json.decoder.no"])
-def test_a_package_that_there_is_not_is_said_by_pytest(name: str) -> None:
+def test_a_package_that_there_is_not_is_said_by_pytest(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "inside").mkdir()
+    monkeypatch.chdir(tmp_path / "inside")
     assert key_of("gpt2", ["--pyargs", name]) == key_of("gpt2", ["--pyargs", name])
 
 
