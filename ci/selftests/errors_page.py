@@ -26,7 +26,12 @@ AREAS = {
     "commands": "The command line, and pictures",
     "stored_data": "Stored data, prompts and numbers",
     "measurements": "Measurements and their comparison",
-    "kernels": "Kernels and the engine",
+    "kernels": "Arguments of kernels",
+    "engine": "The engine",
+    "edits": "Ablations, patches, paths and injections",
+    "heads": "Heads and their weights",
+    "latents": "SAEs and their latents",
+    "predictions": "Text, tokens and training",
 }
 
 

@@ -44,4 +44,5 @@ ENTRIES = (
     Entry(lambda _: Histogram("losses", "loss", [1.0], bins=0)),
     Entry(lambda _: Table("heads", ["head", "effect"], [["9.9"]])),
     Entry(lambda _: Figure.from_json({"kind": "Pie"})),
+    Entry(lambda _: Figure.from_json(["Heatmap"])),  # type: ignore[arg-type]  # what is refused
 )
