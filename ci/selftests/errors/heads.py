@@ -90,11 +90,17 @@ def _sure() -> object:
 
 
 ENTRIES = (
-    Entry(lambda _: attention_score(micro.bridge(), clean(), SOME, "S1", "END")),
+    Entry(
+        lambda _: attention_score(micro.bridge(), clean(), SOME, "S1", "END"),
+        mend="Ask for the score from the later position to the earlier one.",
+    ),
     Entry(lambda _: stripe(micro.bridge(), clean(), back=99)),
-    Entry(lambda _: head_scores(micro.bridge(), _one_half(), "induction")),
+    Entry(
+        lambda _: head_scores(micro.bridge(), _one_half(), "induction"),
+        mend="Use prompts in which tokens repeat, as `repeated_tokens`.",
+    ),
     Entry(lambda _: half_of(repeated().shuffled(0).clean)),
-    Entry(lambda _: senders_before([NOWHERE], FIRST)),
+    Entry(lambda _: senders_before([NOWHERE], FIRST), mend="Choose a receiver in a later layer."),
     Entry(lambda _: _nobody_reads()),
     Entry(lambda _: compositions(micro.bridge(), names(), [], None)),
     Entry(lambda _: composition_norm(silent(), SOME, LAST, "query")),
@@ -102,7 +108,10 @@ ENTRIES = (
     Entry(lambda _: _composed(prompts=names().select(torch.tensor([0, 0, 1])))),
     Entry(lambda _: composes(gemma(), names(), Head(0, 0), Head(1, 0))),
     Entry(lambda _: eigenvalue_score(silent(), SOME)),
-    Entry(lambda _: eigenvalue_score(planted(), _MOVER)),
+    Entry(
+        lambda _: eigenvalue_score(planted(), _MOVER),
+        mend='Take it through the embedding: `through="W_E"`.',
+    ),
     Entry(lambda _: trace_gaps(silent(), 1)),
     Entry(lambda _: score_agreement(_SCORES, {FIRST: 1.0})),
     Entry(lambda _: score_agreement(_SCORES, dict.fromkeys(_SCORES, 0.5))),
