@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
+from math import isfinite
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -47,6 +49,12 @@ class Change:
     def difference(self) -> float:
         """What came on top."""
         return self.new - self.old
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types, which have no infinite numbers: what reaches so far has no end."""
+        ends = {"low": self.low, "high": self.high}
+        known = {name: end if isfinite(end) else None for name, end in ends.items()}
+        return {**asdict(self), **known}
 
 
 @dataclass(frozen=True)

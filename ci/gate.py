@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from enum import IntEnum
-from typing import Literal
+from typing import Any, Literal
 
 from claimlens.ci.baseline import Accepted, Baseline, environment_of
 from claimlens.ci.comparing import LEVEL, Change, Side, Unpaired, change_of, holm
@@ -14,6 +15,10 @@ from claimlens.circuits.record import ClaimRecord, PromptsRecord
 Outcome = Literal[
     "unchanged", "weakened", "broken", "repaired", "moved", "new", "missing", "unclear"
 ]
+GRAVEST_FIRST: tuple[Outcome, ...] = (
+    "broken", "unclear", "missing", "weakened", "moved", "new", "repaired", "unchanged",
+)  # fmt: skip
+"""The order in which a reader wants to be told of them."""
 FELT = 0.1
 """Of the distance to its threshold, what a finding that still holds may lose and be unchanged."""
 
@@ -72,6 +77,22 @@ class Finding:
         """What follows from it."""
         red = self.outcome == "new" and self.new not in ("holds", "not applicable")
         return Decision.UNCLEAR if red else FOLLOWS[self.outcome]
+
+    @property
+    def verdicts(self) -> str:
+        """`holds, now refuted`, or the one verdict that it had and has."""
+        became = self.new or "not run"
+        return became if self.old in ("", became) else f"{self.old}, now {became}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return {**asdict(self), "changes": [change.to_json() for change in self.changes]}
+
+
+def counted(findings: Sequence[Finding]) -> list[tuple[Outcome, int]]:
+    """How many there are of each outcome that there is, the gravest first."""
+    counts = Counter(finding.outcome for finding in findings)
+    return [(outcome, counts[outcome]) for outcome in GRAVEST_FIRST if counts[outcome]]
 
 
 def decide(findings: Sequence[Finding]) -> Decision:

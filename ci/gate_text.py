@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
-from typing import get_args
+from collections.abc import Iterator, Sequence
 
-from claimlens.ci.gate import Decision, Finding, Outcome
+from claimlens.ci.gate import Decision, Finding, counted
 from claimlens.ci.gate_run import Result
 from claimlens.ci.plain_text import shown_line
 
@@ -30,16 +28,16 @@ def _lines(result: Result) -> Iterator[str]:
         return
     for finding in result.findings:
         if finding.outcome != "unchanged":
-            yield f"  {_line(finding)}"
-    counts = Counter(finding.outcome for finding in result.findings)
-    yield "  " + ", ".join(f"{counts[o]} {o}" for o in get_args(Outcome) if counts[o])
+            yield f"  {line_of(finding)}"
+    yield f"  {totals(result.findings)}"
 
 
-def _line(finding: Finding) -> str:
-    became = finding.new or "not run"
-    verdicts = became if finding.old in ("", became) else f"{finding.old}, now {became}"
-    return f"{finding.outcome:<10} {finding.key}: {verdicts}{_because(finding)}"
+def line_of(finding: Finding) -> str:
+    """`broken     ioi/logit-diff: holds, now refuted (why)`."""
+    because = f" ({finding.reason})" if finding.reason else ""
+    return f"{finding.outcome:<10} {finding.key}: {finding.verdicts}{because}"
 
 
-def _because(finding: Finding) -> str:
-    return f" ({finding.reason})" if finding.reason else ""
+def totals(findings: Sequence[Finding]) -> str:
+    """`1 broken, 30 unchanged`."""
+    return ", ".join(f"{n} {outcome}" for outcome, n in counted(findings))

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from claimlens.ci.baseline import Baseline, accepted, environment_of
 from claimlens.ci.commands.options import (
@@ -20,20 +16,11 @@ from claimlens.ci.commands.options import (
     add_store,
     say,
 )
-from claimlens.ci.gate import Finding, Measured, Outcome, judge, not_comparable
+from claimlens.ci.gate import Finding, Measured, judge, not_comparable
+from claimlens.ci.gate_moves import moved
+from claimlens.ci.gate_text import line_of, totals
 from claimlens.ci.run_files import StoredRun, find_run, read_run
-from claimlens.ci.sides import TRIED
-
-ORDER: tuple[Outcome, ...] = (
-    "broken",
-    "weakened",
-    "moved",
-    "unclear",
-    "repaired",
-    "new",
-    "missing",
-    "unchanged",
-)
+from claimlens.ci.sides import TRIED, with_heads
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -42,7 +29,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     examples = ("diff 20260131T235959Z-0a1b2c3d latest", "diff old.jsonl new.jsonl --json")
     more = (
         "Models are paired by\ntheir name without @revision. No baseline is needed and nothing is "
-        "measured; a role that\nmoved to heads found anew is for the gate to find. "
+        "measured; heads that no\nrun names are for the gate to find. "
         "The exit code is 0 whatever changed."
     )
     parser = add_command(commands, "diff", told, examples, run, more)
@@ -63,7 +50,7 @@ def run(given: argparse.Namespace) -> int:
     found = {name: _compared(old, names[name], new, others[name]) for name in common}
     alone = sorted({*names, *others} - {*common})
     if given.json:
-        models = {name: [_plain(asdict(f)) for f in each] for name, each in found.items()}
+        models = {name: [finding.to_json() for finding in each] for name, each in found.items()}
         print(
             json.dumps(
                 {"old": old.id, "new": new.id, "models": models, "alone": alone}, allow_nan=False
@@ -106,7 +93,7 @@ def _compared(old: StoredRun, before: str, new: StoredRun, after: str) -> list[F
     baseline = _as_accepted(old, before, then)
     if apart := baseline.environment and not_comparable(baseline, now):
         raise BadRequest(f"{before} cannot be compared: {apart}; run both the same way")
-    return sorted(judge(baseline, then, now), key=lambda f: (ORDER.index(f.outcome), f.key))
+    return moved(judge(baseline, then, now), with_heads(now), then)
 
 
 def _as_accepted(run: StoredRun, model: str, measured: Measured) -> Baseline:
@@ -117,23 +104,9 @@ def _as_accepted(run: StoredRun, model: str, measured: Measured) -> Baseline:
     return Baseline(model, str(identity.get("revision", "")), run.id, environment, [], claims)
 
 
-def _plain(value: Any) -> Any:
-    """Plain JSON: a bound that is nowhere is null."""
-    if isinstance(value, dict):
-        return {key: _plain(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def _lines(model: str, findings: Sequence[Finding]) -> Iterator[str]:
     """The findings that changed, the gravest first, and how many there are of each kind."""
-    counts = Counter(finding.outcome for finding in findings)
-    yield f"{model}: {', '.join(f'{counts[o]} {o}' for o in ORDER if counts[o])}"
+    yield f"{model}: {totals(findings)}"
     for finding in findings:
-        if finding.outcome == "unchanged":
-            continue
-        became = finding.new or "not run"
-        verdicts = became if finding.old in ("", became) else f"{finding.old}, now {became}"
-        reason = f" ({' '.join(finding.reason.split())})" if finding.reason else ""
-        yield f"  {finding.outcome:<10} {finding.key}: {verdicts}{reason}"
+        if finding.outcome != "unchanged":
+            yield f"  {' '.join(line_of(finding).splitlines())}"

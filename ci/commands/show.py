@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import shlex
 from collections.abc import Iterator, Sequence
 
 from claimlens.ci.commands.options import (
@@ -17,9 +16,10 @@ from claimlens.ci.commands.options import (
     say,
 )
 from claimlens.ci.commands.stored import readable
-from claimlens.ci.report.study import Result, Study
+from claimlens.ci.outcomes import rerun
+from claimlens.ci.report.study import Result, Study, first_broken
 from claimlens.ci.run_files import find_run
-from claimlens.circuits.record import ClaimRecord, ComparisonRecord, ControlRecord
+from claimlens.circuits.record import ComparisonRecord, ControlRecord
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -80,7 +80,7 @@ def _result(result: Result, past: Sequence[Result]) -> Iterator[str]:
     if record.controls_note:
         yield f"  {record.controls_note}"
     yield from _history(past)
-    yield f"  again: {_again(record)}"
+    yield f"  again: {rerun(record)}"
 
 
 def _comparison(c: ComparisonRecord) -> Iterator[str]:
@@ -100,20 +100,12 @@ def _control(control: ControlRecord) -> str:
 
 
 def _history(past: Sequence[Result]) -> Iterator[str]:
-    """Every run in which the verdict or the weights changed; the first that broke it is marked."""
-    before: Result | None = None
+    """Every run in which the verdict or the weights changed; the one that broke it is marked."""
+    before, broke = ("", ""), first_broken(past)
     for result in past:
-        verdict = result.record.verdict
-        same = before and (before.record.verdict, before.revision) == (verdict, result.revision)
-        broke = before and before.record.verdict == "holds" and verdict == "refuted"
-        if not same:
-            mark = ", the first that broke it" if broke else ""
+        now = (result.record.verdict, result.revision)
+        if now != before or result is broke:
+            mark = ", the first that broke it" if result is broke else ""
             weights = result.revision[:19] or "not loaded"
-            yield f"  since {result.run.id} ({weights}): {verdict}{mark}"
-        before = result
-
-
-def _again(record: ClaimRecord) -> str:
-    """The command that measures it again."""
-    node = record.nodeid.partition("[")[0]
-    return f"pytest {shlex.join([node, '--claims-model', record.model_name])}"
+            yield f"  since {result.run.id} ({weights}): {now[0]}{mark}"
+        before = now

@@ -26,8 +26,8 @@ def head_map(
     `shape` is the model's number of layers and of heads, else as many as are named. Heads without
     a value are "not tried". Raises BadFigure for what is no head, and where there is no value.
     """
-    found = {_head(name): value for name, value in values.items()}
-    marked = [_head(name) for name in claimed]
+    found = {head_of(name): value for name, value in values.items()}
+    marked = [head_of(name) for name in claimed]
     rows, columns = _shape([*found, *marked], shape, title)
     order = sorted(found, key=lambda head: found[head], reverse=largest_first)
     ranks = {head: f"rank {i} of {len(order)}" for i, head in enumerate(order, 1)}
@@ -45,7 +45,8 @@ def head_map(
     )
 
 
-def _head(name: str) -> Head:
+def head_of(name: str) -> Head:
+    """The head of a name, of a size that can be drawn; raises BadFigure."""
     try:
         head = Head.parse(name)
     except ValueError as error:

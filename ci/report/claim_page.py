@@ -15,7 +15,7 @@ from claimlens.ci.report.heads import heads_drawn
 from claimlens.ci.report.interval import IntervalPicture
 from claimlens.ci.report.names import anchor_of
 from claimlens.ci.report.prompts import Spread
-from claimlens.ci.report.study import Result, Study
+from claimlens.ci.report.study import Result, Study, first_broken
 from claimlens.circuits.figures import BadFigure, Figure
 from claimlens.circuits.record import ClaimRecord, ComparisonRecord
 
@@ -60,11 +60,8 @@ class Section:
 
     @property
     def broke(self) -> Result | None:
-        """The first result that does not hold after one that did, if the last does not hold."""
-        if not self.history or self.history[-1].record.verdict == "holds":
-            return None
-        held = [i for i, result in enumerate(self.history) if result.record.verdict == "holds"]
-        return self.history[held[-1] + 1] if held else None
+        """The result that broke it, if it does not hold now."""
+        return first_broken(self.history)
 
 
 def sections(study: Study, claim: str) -> list[Section]:

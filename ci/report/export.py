@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from math import isfinite
 from typing import Any
 
 from claimlens.ci.gate_run import Result as Gated
@@ -40,12 +39,8 @@ def as_json(study: Study, gated: Sequence[Gated] = ()) -> str:
 
 
 def _compared(result: Gated) -> dict[str, Any]:
-    """JSON has no infinite numbers: an interval that reaches so far has no end."""
-    data = asdict(result)
-    for change in (change for finding in data["findings"] for change in finding["changes"]):
-        for end in ("low", "high"):
-            change[end] = change[end] if isfinite(change[end]) else None
-    return {**data, "decision": result.decision.name.lower()}
+    findings = [finding.to_json() for finding in result.findings]
+    return {**asdict(result), "decision": result.decision.name.lower(), "findings": findings}
 
 
 def _result(result: Result) -> dict[str, Any]:

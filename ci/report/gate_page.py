@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from claimlens.ci.comparing import Change
-from claimlens.ci.gate import Decision, Finding, Outcome
+from claimlens.ci.gate import Decision, Finding, Outcome, counted
 from claimlens.ci.gate_run import Result
-from claimlens.ci.gate_text import WORDS
+from claimlens.ci.gate_text import WORDS, totals
 from claimlens.ci.report.change_picture import ChangePicture
 from claimlens.ci.report.move_picture import MovePicture
 from claimlens.ci.report.names import page_of
@@ -51,12 +50,6 @@ class Line:
     page: str
     paired: Sequence[Paired]
 
-    @property
-    def verdicts(self) -> str:
-        """`holds, now refuted`, or the one verdict that it had and has."""
-        old, new = self.finding.old, self.finding.new or "not run"
-        return new if old in ("", new) else f"{old}, now {new}"
-
 
 @dataclass(frozen=True)
 class Compared:
@@ -85,8 +78,8 @@ def summaries(results: Sequence[Result]) -> list[tuple[str, str, str]]:
 
 def sentence(result: Result) -> str:
     """`default: REFUSED, 2 broken, 1 moved, 30 unchanged`, or why there is no comparison."""
-    told = ", ".join(f"{n} {outcome}" for _, outcome, n in _counts(result))
-    return f"{result.model}: {WORDS[result.decision]}, {result.fault or told}"
+    told = result.fault or totals(result.findings)
+    return f"{result.model}: {WORDS[result.decision]}, {told}"
 
 
 def _compared(study: Study, result: Result) -> Compared:
@@ -102,17 +95,12 @@ def _compared(study: Study, result: Result) -> Compared:
         WORDS[result.decision],
         SIGNS[result.decision],
         STYLES[result.decision],
-        _counts(result),
+        [(OUTCOME_SIGNS[outcome], outcome, n) for outcome, n in counted(result.findings)],
         changed[:MOST],
         same[:room],
         len(changed[MOST:]) + len(same[room:]),
         MovePicture.of(list(_moves(result, records)), _heads(records)),
     )
-
-
-def _counts(result: Result) -> list[tuple[str, str, int]]:
-    counted = Counter(finding.outcome for finding in result.findings)
-    return [(sign, o, counted[o]) for o, sign in OUTCOME_SIGNS.items() if counted[o]]
 
 
 def _line(finding: Finding, record: ClaimRecord | None) -> Line:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from claimlens.ci.figures.head_map import head_of
+from claimlens.circuits.figures import BadFigure
 from claimlens.circuits.parts import Head
 
 CELL, LEFT, TOP, RIGHT = 26.0, 56.0, 8.0, 8.0
 NEAR = 9.0
 """How far from the middle of a head's cell an arrow ends [px]."""
-MOST = 256
-"""Layers, and heads of a layer, that are drawn."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,11 @@ class MovePicture:
 
         None where there is nothing to draw: no moves, or names that are no heads of a model.
         """
-        drawn = [move for move in moves if all(map(head_of, move[1:]))]
+        drawn = [move for move in moves if all(map(_head, move[1:]))]
         if not drawn:
             return None
         named = (*heads, *(head for move in drawn for head in move[1:]))
-        known = [head for name in named if (head := head_of(name))]
+        known = [head for name in named if (head := _head(name))]
         rows = 1 + max(head.layer for head in known)
         columns = 1 + max(head.index for head in known)
         return cls(
@@ -55,13 +55,11 @@ class MovePicture:
         )
 
 
-def head_of(name: str) -> Head | None:
-    """The head of this name, if it is one that a model can have."""
+def _head(name: str) -> Head | None:
     try:
-        head = Head.parse(name)
-    except ValueError:
+        return head_of(name)
+    except BadFigure:
         return None
-    return head if max(head.layer, head.index) < MOST else None
 
 
 def _arrow(role: str, old: str, new: str) -> Arrow:

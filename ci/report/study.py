@@ -78,3 +78,11 @@ class Study:
         for claim in self.now:
             found.setdefault(claim.partition("/")[0], []).append(claim)
         return found
+
+
+def first_broken(history: Sequence[Result]) -> Result | None:
+    """The first result that does not hold after the last that did; None where it holds now."""
+    if not history or history[-1].record.verdict == "holds":
+        return None
+    held = [i for i, result in enumerate(history) if result.record.verdict == "holds"]
+    return history[held[-1] + 1] if held else None

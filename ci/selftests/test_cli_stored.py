@@ -61,7 +61,7 @@ def test_show_prints_the_claim_and_who_broke_it(capsys: pytest.CaptureFixture[st
     assert "control, another head: 0 of 1 hold" in told
     assert f"since {broke} (r3): refuted, the first that broke it" in told
     assert told.count("since ") == 2
-    assert "again: pytest test_x.py::test_x --claims-model default" in told
+    assert "again: pytest 'test_x.py::test_x[default-L1H1]' --claims-model default" in told
 
 
 def test_show_keeps_to_a_model_and_a_run(capsys: pytest.CaptureFixture[str]) -> None:
@@ -118,11 +118,20 @@ def test_diff_says_what_became_of_each(capsys: pytest.CaptureFixture[str]) -> No
     newer = stored(fallen(), finding("ioi/same"), finding("ioi/fresh"))
     assert main(["diff", old, newer]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "default: 1 broken, 1 new, 1 missing, 1 unchanged"
+    assert lines[0] == "default: 1 broken, 1 missing, 1 new, 1 unchanged"
     assert [line.split()[:2] for line in lines[1:]] == [
-        ["broken", "ioi/x"], ["new", "ioi/fresh"], ["missing", "ioi/gone"],
+        ["broken", "ioi/x"], ["missing", "ioi/gone"], ["new", "ioi/fresh"],
     ]  # fmt: skip
     assert "0.475 to -0.0155 probability" in lines[1]
+
+
+def test_diff_finds_a_role_that_the_newer_run_names_elsewhere(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    old = stored(finding(head="L1H1"))
+    newer = stored(fallen(head="L1H1"), finding(head="L2H3", revision="r3"))
+    assert main(["diff", old, newer]) == 0
+    assert "moved      ioi/x L1H1: holds, now refuted" in capsys.readouterr().out
 
 
 def test_diff_the_other_way_is_a_repair(capsys: pytest.CaptureFixture[str]) -> None:

@@ -77,3 +77,15 @@ def test_the_shown_output_names_the_claims_of_the_suite(tmp_path: Path) -> None:
 def test_a_wrong_example_would_be_noticed(run_claims: RunClaims) -> None:
     broken = claims_shown()[1].replace(">= 0.8", ">= 1.1")
     assert run_claims({"test_example.py": broken}).code == 1
+
+
+def models(text: str) -> set[str]:
+    """The first cells of the table of what `--claims-model` may be."""
+    table = text.partition("| `--claims-model` |")[2].partition("\n\n")[0]
+    return set(re.findall(r"^\| (`.*?) \|", table, re.MULTILINE))
+
+
+def test_the_page_on_models_names_those_of_the_readme() -> None:
+    named = models(README)
+    assert len(named) > 5
+    assert models((ROOT / "docs" / "models.md").read_text(encoding="utf-8")) == named
